@@ -1,0 +1,1 @@
+"""The controller that stands at the transformer: ports, configuration, the tick loop, journal."""

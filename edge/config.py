@@ -1,0 +1,480 @@
+"""What one transformer area is: read from TOML, checked as a whole, said back in words.
+
+The tables below are the rules; ``edge.schema`` applies them. Core units are integers: mA, VA, Wh, ms, permille of
+rating, minutes of the local day.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import stat
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from edge.schema import (
+    BadValueError,
+    ConfigError,
+    Document,
+    Key,
+    Number,
+    OneOf,
+    read_clock,
+    read_endpoint,
+    read_file,
+    read_host,
+    read_id,
+    read_span,
+    read_switch,
+    read_text,
+    read_zone,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from pathlib import Path
+
+__all__ = [
+    "AreaConfig",
+    "BrokerConfig",
+    "ChargerConfig",
+    "ChargingConfig",
+    "ConfigError",
+    "LimitWindow",
+    "MeterConfig",
+    "advise",
+    "as_json",
+    "in_valley",
+    "in_words",
+    "limit_permille_at",
+    "load",
+    "lowest_limit_permille",
+]
+
+DAY_MIN = 24 * 60
+PHASES = ((1, "A"), (2, "B"), (4, "C"))
+# The R10 steps of distribution transformers, kVA.
+STANDARD_KVA = (30, 50, 63, 80, 100, 125, 160, 200, 250, 315, 400, 500, 630, 800, 1000, 1250, 1600, 2000, 2500)
+
+
+# ------------------------------------------------------------------------------------------------------ what is held
+@dataclass(frozen=True, slots=True)
+class LimitWindow:
+    """A ceiling for part of the local day; it wraps midnight when the end is at or before the start."""
+
+    start_min: int
+    end_min: int
+    limit_permille: int
+
+
+@dataclass(frozen=True, slots=True)
+class MeterConfig:
+    """The transformer's meter; readings are multiplied by ``ct_ratio_milli`` / 1000."""
+
+    model: str
+    host: str
+    port: int
+    unit: int
+    period_ms: int
+    ct_ratio_milli: int
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerConfig:
+    """The MQTT broker; the password is read from its own file by whoever connects."""
+
+    host: str
+    port: int
+    username: str | None
+    password_file: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChargerConfig:
+    """One charger; ``phases`` is a mask, A=1 B=2 C=4. An unknown phase counts on all: 7, not ``phase_known``."""
+
+    id: str
+    phases: int
+    phase_known: bool
+    max_ma: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChargingConfig:
+    """What holds for every charger; ``valley`` is spans of minutes of the day that wrap like windows."""
+
+    fallback_ma: int
+    lease_ms: int
+    default_want_wh: int
+    default_depart_min: int
+    valley: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AreaConfig:
+    """One transformer area. ``rated_ma`` is per phase: S / (sqrt(3) × line voltage). ``chargers`` are sorted by id."""
+
+    area_id: str
+    rating_va: int
+    rated_ma: int
+    secondary_v: int
+    limit_permille: int
+    margin_permille: int
+    timezone: str
+    windows: tuple[LimitWindow, ...]
+    meter: MeterConfig
+    broker: BrokerConfig
+    charging: ChargingConfig
+    chargers: tuple[ChargerConfig, ...]
+    path: Path
+
+
+# ------------------------------------------------------------------------------------------------------- the tables
+def _rating_in_va(value: object) -> BadValueError | None:
+    """Nobody builds a distribution transformer of 20 MVA; whoever writes so large a number means VA."""
+    if not isinstance(value, (int, Decimal)) or not Decimal(value).is_finite() or not 20_000 < value <= 20_000_000:
+        return None
+    return BadValueError("looks like VA; the rating is in kVA", f"Write {_number(int(value), 1000)}.")
+
+
+def _ratio_as_text(value: object) -> BadValueError | None:
+    parts = value.split("/") if isinstance(value, str) and len(value) < 20 else []
+    if len(parts) != 2 or not all(part.isascii() and part.isdigit() and int(part) for part in parts):
+        return None
+    ratio = f"{int(parts[0]) / int(parts[1]):.3f}".rstrip("0").rstrip(".")
+    return BadValueError("is a CT's plate; the ratio is a number", f"Write {ratio}.")
+
+
+_LIMIT = Number("1", "100", decimals=1, scale=10, fraction_below="1")
+_PORT = Number("1", "65535")
+_PHASE = OneOf(
+    {"A": (1, True), "B": (2, True), "C": (4, True), "ABC": (7, True), "unknown": (7, False)},
+    {"L1": "A", "L2": "B", "L3": "C", "1": "A", "2": "B", "3": "ABC", "L123": "ABC", "?": "unknown"},
+)
+# fmt: off
+AREA = (
+    Key("id",               read_id,      "the name of this transformer area in topics and records", sample='"west-3"'),
+    Key("rating_kva",       Number("5", "20000", "kVA of one transformer", 3, 1000, hint=_rating_in_va),
+        "the rating on the transformer's plate, kVA", sample="1250"),
+    Key("rating_confirmed", read_switch,  "true where the plate shows a rating off the standard list", False),
+    Key("secondary_v",      Number("200", "690", "line to line"), "voltage between two phases, V", 400),
+    Key("limit_pct",        _LIMIT,       "the ceiling on loading, % of rating", 80),
+    Key("margin_pct",       Number("0", "1.5", "points of rating", 1, 10, fraction_below="0.1"),
+        "what control keeps below the limit, % of rating", Decimal("1.5")),
+    Key("timezone",         read_zone,    "the local time of windows, valley and departures", "Asia/Shanghai"),
+)
+WINDOW = (
+    Key("from",             read_clock,   "when it begins, local time", sample='"22:00"'),
+    Key("to",               read_clock,   "when it ends, local time", sample='"08:00"'),
+    Key("limit_pct",        _LIMIT,       "the ceiling in this window, % of rating", sample="75"),
+)
+BROKER = (
+    Key("host",             read_host,    "the MQTT broker's name or address", sample='"127.0.0.1"'),
+    Key("port",             _PORT,        "its TCP port", 1883),
+    Key("username",         read_text,    "who the controller is to the broker", None),
+    Key("password_file",    read_text,    "a file that holds the password and nothing else", None),
+)
+CHARGING = (
+    Key("fallback_a",       Number("6", "63", "IEC 61851", 0, 1000, zero=True),
+        "what a charger takes by itself when its lease ends, A", 0),
+    Key("lease_s",          Number("10", "60", "s", 0, 1000), "how long a setpoint holds, s", 60),
+    Key("default_want_kwh", Number("0.5", "200", "kWh for one car", 3, 1000), "energy for a car that asked nothing", 9),
+    Key("default_depart",   read_clock,   "departure of a car that asked nothing, local time", "07:00"),
+    Key("valley",           read_span,    "when energy is cheap, local time", ["23:00-08:00"], each=True),
+)
+CHARGER = (
+    Key("id",               read_id,      "the charger's name in topics", sample='"cp-01"'),
+    Key("phase",            _PHASE,       "the phase it hangs on", sample='"A" (or "B", "C", "ABC", "unknown")'),
+    Key("max_a",            Number("6", "63", "IEC 61851", 0, 1000), "the most it may draw on a phase, A", sample="32"),
+)
+# fmt: on
+
+
+def _meter_keys(models: Collection[str]) -> tuple[Key, ...]:
+    known = {name: name for name in models}
+    # fmt: off
+    return (
+        Key("model",    OneOf(known),  "which register table to read", sample=f'"{min(known, default="")}"'),
+        Key("tcp",      read_endpoint, "where Modbus/TCP answers", sample='"192.168.1.50:502"'),
+        Key("unit",     Number("1", "255", "Modbus unit"), "the meter's Modbus unit", 1),
+        Key("period_s", Number("0.5", "10", "s between two readings", 3, 1000), "s between two readings", 1),
+        Key("ct_ratio", Number("1", "10000", "primary/secondary", 3, 1000, hint=_ratio_as_text),
+            "current transformer ratio the meter does not apply itself", 1),
+    )
+    # fmt: on
+
+
+# ---------------------------------------------------------------------------------------------------------- loading
+def load(path: Path, meter_models: Collection[str] = ("eastron_sdm630",)) -> AreaConfig:
+    """Read and check one area's file. Raises ConfigError with every problem found, one line each."""
+    return _build(read_file(path), path, meter_models)
+
+
+def _build(raw: dict[str, Any], path: Path, meter_models: Collection[str]) -> AreaConfig:
+    tables: Mapping[str, tuple[Key, ...]] = {
+        "area": AREA,
+        "area.windows": WINDOW,
+        "meter": _meter_keys(meter_models),
+        "broker": BROKER,
+        "charging": CHARGING,
+        "chargers": CHARGER,
+    }
+    document = Document(path.name, raw, tables)
+    document.check_names()
+    area = document.table("area", children=("windows",))
+    windows = document.rows(raw.get("area"), "area.windows")
+    meter = document.table("meter")
+    broker = document.table("broker")
+    charging = document.table("charging", optional=True)
+    chargers = document.rows(raw, "chargers")
+    _check_rating(document, area)
+    _check_broker(document, broker)
+    _check_chargers(document, chargers, charging.get("fallback_a", 0))
+    if document.problems:
+        raise ConfigError(document.problems)
+    return AreaConfig(
+        area_id=area["id"],
+        rating_va=area["rating_kva"],
+        rated_ma=_rated_ma(area["rating_kva"], area["secondary_v"]),
+        secondary_v=area["secondary_v"],
+        limit_permille=area["limit_pct"],
+        margin_permille=area["margin_pct"],
+        timezone=area["timezone"],
+        windows=tuple(LimitWindow(row["from"], row["to"], row["limit_pct"]) for row in windows),
+        meter=_meter(meter),
+        broker=_broker(broker, path),
+        charging=ChargingConfig(*(charging[key.name] for key in CHARGING)),
+        chargers=tuple(sorted((_charger(row) for row in chargers), key=lambda charger: charger.id)),
+        path=path,
+    )
+
+
+def _rated_ma(rating_va: int, secondary_v: int) -> int:
+    """Rated current of one phase in mA, S / (sqrt(3) × U), rounded down without a float."""
+    return math.isqrt((rating_va * 1000) ** 2 // (3 * secondary_v**2))
+
+
+def _meter(row: dict[str, Any]) -> MeterConfig:
+    host, port = row["tcp"]
+    return MeterConfig(row["model"], host, port, row["unit"], row["period_s"], row["ct_ratio"])
+
+
+def _charger(row: dict[str, Any]) -> ChargerConfig:
+    phases, phase_known = row["phase"]
+    return ChargerConfig(row["id"], phases, phase_known, row["max_a"])
+
+
+def _broker(row: dict[str, Any], path: Path) -> BrokerConfig:
+    """A relative password file stands beside the configuration, wherever the service was started."""
+    name = row["password_file"]
+    return BrokerConfig(row["host"], row["port"], row["username"], None if name is None else path.parent / name)
+
+
+def _check_rating(document: Document, area: dict[str, Any]) -> None:
+    """An unusual rating is more often a slip of the finger than a transformer, so it must be meant."""
+    rating_va = area.get("rating_kva")
+    if rating_va is None or area.get("rating_confirmed", True) or rating_va in {kva * 1000 for kva in STANDARD_KVA}:
+        return
+    a_zero_off = [kva for kva in STANDARD_KVA if rating_va in {kva * 100, kva * 10_000}]
+    nearest = a_zero_off[0] if a_zero_off else min(STANDARD_KVA, key=lambda kva: abs(kva * 1000 - rating_va))
+    document.complain(
+        "area",
+        f"rating_kva = {_number(rating_va, 1000)} is off the standard list. "
+        f"Write {nearest} if the plate says so, or add rating_confirmed = true.",
+    )
+
+
+def _check_broker(document: Document, broker: dict[str, Any]) -> None:
+    if broker.get("password_file") is not None and broker.get("username", "") is None:
+        document.complain("broker", "password_file needs a username beside it. Add username.")
+
+
+def _check_chargers(document: Document, chargers: list[dict[str, Any]], fallback_ma: int) -> None:
+    """Rules that need more than one row: at least one, no id twice, none weaker than its fallback."""
+    if document.root.get("chargers", []) == []:
+        document.complain("", "there are no chargers. Add [[chargers]] with id, phase and max_a for each.")
+    first_at: dict[str, int] = {}
+    for at, row in enumerate(chargers, 1):
+        if "id" in row and first_at.setdefault(row["id"], at) != at:
+            document.complain(
+                f"chargers.{at}",
+                f'id = "{row["id"]}" is taken by [chargers.{first_at[row["id"]]}]. Give each charger an id of its own.',
+            )
+        if row.get("max_a", fallback_ma) < fallback_ma:
+            document.complain(
+                f"chargers.{at}",
+                f"max_a = {_number(row['max_a'], 1000)} is below fallback_a = {_number(fallback_ma, 1000)}. "
+                "Lower fallback_a in [charging], or correct max_a.",
+            )
+
+
+# ------------------------------------------------------------------------------------------------------- the schedule
+def limit_permille_at(config: AreaConfig, minute_of_day: int) -> int:
+    """The lowest limit in force at a local minute of the day, permille of rating."""
+    in_force = [row.limit_permille for row in config.windows if _within(minute_of_day, row.start_min, row.end_min)]
+    return min([config.limit_permille, *in_force])
+
+
+def lowest_limit_permille(config: AreaConfig) -> int:
+    """The lowest limit of the whole day, permille of rating: the one to keep while local time is unknown."""
+    return min([config.limit_permille, *(row.limit_permille for row in config.windows)])
+
+
+def in_valley(config: AreaConfig, minute_of_day: int) -> bool:
+    """Whether energy is cheap at a local minute of the day."""
+    return any(_within(minute_of_day, start_min, end_min) for start_min, end_min in config.charging.valley)
+
+
+def _within(minute_of_day: int, start_min: int, end_min: int) -> bool:
+    """Whether a minute lies in [start, end); an end at or before the start is the next day's, so equal is all day."""
+    length_min = (end_min - start_min - 1) % DAY_MIN + 1
+    return (minute_of_day - start_min) % DAY_MIN < length_min
+
+
+# ------------------------------------------------------------------------------------------------ for people to read
+def advise(config: AreaConfig) -> list[str]:
+    """What may be meant but should be looked at: one line each, none of them an error."""
+    charging = config.charging
+    limit_permille = lowest_limit_permille(config)
+    fallback_ma, worst = _worst_phase(config, charging.fallback_ma)
+    bears_ma = config.rated_ma * limit_permille // 1000
+    unknown = sum(not charger.phase_known for charger in config.chargers)
+    idle = sum(row.limit_permille >= config.limit_permille for row in config.windows)
+    overload = (
+        f"All fallback currents together are {_amps(fallback_ma)} A on phase {worst}, but the limit bears "
+        f"{_amps(bears_ma)} A even without residents: a dead controller would mean overload. Set fallback_a = 0."
+    )
+    # fmt: off
+    rows = (
+        (fallback_ma > bears_ma, overload),
+        (config.margin_permille == 0,
+         "margin_pct = 0: the meter's error and its delay will show as minutes over the limit. 1.5 is usual."),
+        (limit_permille < 300,
+         f"The limit is only {_number(limit_permille, 10)} % of rating. Is it meant in percent?"),
+        (unknown > 0,
+         f"{unknown} charger(s) with unknown phase count on all three phases. Find the phases to gain room."),
+        (charging.lease_ms < 60_000,
+         f"lease_s = {charging.lease_ms // 1000}: under 60 means more messages, and cars that stop at short breaks."),
+        (not charging.valley,
+         "valley is empty: cars charge as soon as there is room, at any price."),
+        (idle > 0,
+         f"{idle} window(s) with limit_pct not below the area's change nothing: the lowest wins."),
+    )
+    # fmt: on
+    return [text for holds, text in rows if holds] + _advise_password(config.broker)
+
+
+def _advise_password(broker: BrokerConfig) -> list[str]:
+    if broker.password_file is None:
+        return (
+            [] if broker.username is None else ["username without password_file: the broker will ask for a password."]
+        )
+    try:
+        mode = broker.password_file.stat().st_mode
+    except OSError as error:
+        return [f"password_file {broker.password_file}: {error.strerror}. The broker will refuse until it can be read."]
+    if mode & (stat.S_IRGRP | stat.S_IROTH):
+        return [f"password_file {broker.password_file} can be read by others: chmod 600 {broker.password_file}"]
+    return []
+
+
+def in_words(config: AreaConfig) -> list[tuple[str, str]]:
+    """The configuration said back, as rows of topic and sentence, for a person to compare with the plate."""
+    meter, broker, charging = config.meter, config.broker, config.charging
+    limit, rating_kva = config.limit_permille, _number(config.rating_va, 1000)
+    limit_ma, limit_kva = config.rated_ma * limit // 1000, config.rating_va * limit / 1_000_000
+    user = f" as {broker.username}" if broker.username else ""
+    secret = f", password from {broker.password_file}" if broker.password_file else ", no password"
+    valley = ", ".join(_span(start, end) for start, end in charging.valley) or "none: every hour costs the same"
+    windows = "; ".join(f"{_span(w.start_min, w.end_min)} {_number(w.limit_permille, 10)} %" for w in config.windows)
+    transformer = (
+        f"{rating_kva} kVA at {config.secondary_v} V = {_amps(config.rated_ma)} A per phase; "
+        f"{_number(limit, 10)} % = {_amps(limit_ma)} A, {limit_kva:.0f} kVA"
+    )
+    want_kwh, depart = _number(charging.default_want_wh, 1000), _clock(charging.default_depart_min)
+    return [
+        ("area", f"{config.area_id}, local time of {config.timezone}"),
+        ("transformer", transformer),
+        ("margin", f"control stays {_number(config.margin_permille, 10)} points of rating below the limit"),
+        ("windows", f"{windows}; the lowest limit wins" if windows else f"{_number(limit, 10)} % at all hours"),
+        ("meter", f"{meter.model} at {_endpoint(meter.host, meter.port)}, unit {meter.unit}, {_meter_pace(meter)}"),
+        ("broker", f"{_endpoint(broker.host, broker.port)}{user}{secret}"),
+        ("chargers", _charger_words(config)),
+        ("all at once", _all_at_once(config)),
+        ("fallback", _fallback_words(config)),
+        ("valley", valley),
+        ("requests", f"a car that asked nothing gets {want_kwh} kWh by {depart}"),
+    ]
+
+
+def as_json(config: AreaConfig) -> dict[str, Any]:
+    """The configuration in core units as plain JSON values; paths are text, tuples are lists."""
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(config), default=str))
+    return plain
+
+
+def _charger_words(config: AreaConfig) -> str:
+    known = [charger.phases for charger in config.chargers if charger.phase_known]
+    per_phase = ", ".join(f"{known.count(bit)} on {name}" for bit, name in PHASES)
+    unknown = len(config.chargers) - len(known)
+    tail = f", {unknown} on an unknown phase (counted on all)" if unknown else ""
+    return f"{len(config.chargers)}: {per_phase}, {known.count(7)} on three phases{tail}"
+
+
+def _all_at_once(config: AreaConfig) -> str:
+    """What would happen without control: the worst phase with every charger at its maximum, residents left out."""
+    total_ma, worst = _worst_phase(config, max(charger.max_ma for charger in config.chargers))
+    share, limit = total_ma * 1000 // config.rated_ma, config.limit_permille
+    side = "above" if share > limit else "below"
+    return (
+        f"{_amps(total_ma)} A on phase {worst} = {_number(share, 10)} % of rating, "
+        f"{_number(abs(share - limit), 10)} points {side} the limit before residents are counted"
+    )
+
+
+def _fallback_words(config: AreaConfig) -> str:
+    lease_s, fallback_ma = config.charging.lease_ms // 1000, config.charging.fallback_ma
+    if fallback_ma == 0:
+        return f"a charger that hears nothing for {lease_s} s stops by itself"
+    total_ma, worst = _worst_phase(config, fallback_ma)
+    share = _number(total_ma * 1000 // config.rated_ma, 10)
+    return (
+        f"a charger that hears nothing for {lease_s} s goes to {_amps(fallback_ma)} A by itself; "
+        f"all of them {_amps(total_ma)} A on phase {worst} = {share} % of rating"
+    )
+
+
+def _worst_phase(config: AreaConfig, current_ma: int) -> tuple[int, str]:
+    """The most loaded phase with every charger at ``current_ma`` or its maximum, if that is less: (mA, phase)."""
+    loads = [
+        (sum(min(charger.max_ma, current_ma) for charger in config.chargers if charger.phases & bit), name)
+        for bit, name in PHASES
+    ]
+    return max(loads, key=lambda load: load[0])
+
+
+def _number(value: int, scale: int) -> str:
+    """A core integer in file units without trailing zeros: 785 / 10 is "78.5"."""
+    return f"{Decimal(value) / scale:f}"
+
+
+def _amps(current_ma: int) -> str:
+    return str((current_ma + 500) // 1000)
+
+
+def _clock(minute: int) -> str:
+    return f"{minute // 60:02d}:{minute % 60:02d}"
+
+
+def _span(start_min: int, end_min: int) -> str:
+    return "all day" if start_min == end_min else f"{_clock(start_min)}-{_clock(end_min)}"
+
+
+def _endpoint(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _meter_pace(meter: MeterConfig) -> str:
+    ratio = "" if meter.ct_ratio_milli == 1000 else f", readings × {_number(meter.ct_ratio_milli, 1000)} (CT)"
+    return f"every {_number(meter.period_ms, 1000)} s{ratio}"

@@ -1,0 +1,49 @@
+"""The ledger: the most a charger might draw now, whatever was sent. No ampere is promised twice.
+
+A setpoint counts from the moment it is sent until telemetry disproves it or its lease must have ended: a message on its
+way is a current that may flow.
+"""
+
+from collections import namedtuple
+
+Sent = namedtuple("Sent", ("epoch", "seq", "ma", "ends_ms"))
+
+DRIFT_PERMILLE = 20
+"""How much slower than ours a charger's clock may run (a crystal is within 0.1; tested with 20)."""
+
+GRACE_MS = 1000
+
+
+def lease_end_ms(sent_ms, lease_ms):
+    """The latest moment, on our clock, at which a lease sent at ``sent_ms`` can still run.
+
+    The charger counts from a stamp it made before we received it, so counting from sending is late, never early.
+    """
+    return sent_ms + lease_ms + lease_ms * DRIFT_PERMILLE // 1000 + GRACE_MS
+
+
+def outstanding(sent, epoch, seq, now_ms):
+    """The setpoints of ``sent`` that may still take effect after telemetry has echoed ``epoch`` and ``seq``."""
+    return tuple(s for s in sent if s.ends_ms > now_ms and (s.epoch, s.seq) > (epoch, seq))
+
+
+def possible_ma(sent, plugged, silent, allowed_ma, allowed_until_ms, measured_ma, fallback_ma, now_ms):
+    """The most this charger may draw now, in mA.
+
+    ``sent`` is what is outstanding; ``allowed_ma`` what its last telemetry allowed, which can hold until
+    ``allowed_until_ms`` once it is silent. A free socket with fresh telemetry counts nothing but what is on its way.
+    """
+    most = 0
+    for setpoint in sent:
+        if setpoint.ma > most and setpoint.ends_ms > now_ms:
+            most = setpoint.ma
+    if silent:
+        # Nothing said is present: a car may have come, and an allowance lasts as long as its lease.
+        if fallback_ma > most:
+            most = fallback_ma
+        if now_ms < allowed_until_ms and allowed_ma > most:
+            most = allowed_ma
+        return most
+    if plugged and allowed_ma > most:
+        most = allowed_ma
+    return measured_ma if measured_ma > most else most

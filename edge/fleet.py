@@ -1,0 +1,171 @@
+"""What is known of every charger, latched once a tick, and what must be sent to it.
+
+Silence is not idleness: a charger that has not been heard counts at the most it might draw. A renewal answers telemetry,
+so that the lease counts from the charger's own fresh stamp.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from edge.core import ledger
+from edge.core.model import CHARGING, FINISHED, NEVER, UNPLUGGED, WAITING, Charger, Command
+from edge.ports import ChargerState, Message, Setpoint, Wish
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from edge.config import ChargerConfig, ChargingConfig
+
+# Twice the heartbeat of the native dialect (20, 120, 300 s) and a little: after that a charger counts as silent.
+SILENT_MS = {CHARGING: 45_000, WAITING: 270_000, FINISHED: 270_000, UNPLUGGED: 650_000}
+SILENT_MS_MIN = 45_000
+EPOCH_JUMP_MAX = 1000
+OUTSTANDING_MAX = 8
+
+
+@dataclass(slots=True)
+class Unit:
+    """One registered charger: what it said last, what it was told, what is still on its way."""
+
+    config: ChargerConfig
+    state: ChargerState | None = None
+    heard_ms: int = NEVER
+    wish: Wish | None = None
+    depart_ms: int = NEVER
+    set_ma: int = 0
+    seq: int = 0
+    echo: tuple[int, int] = (-1, -1)
+    """The telemetry stamp (boot, tick) that the last setpoint echoed."""
+    sent: tuple[ledger.Sent, ...] = ()
+    strangers: int = 0
+
+
+@dataclass(slots=True)
+class Fleet:
+    """The chargers of one area. ``depart_of(wish, now_ms)`` turns a wish, or none, into a departure on our clock."""
+
+    chargers: Iterable[ChargerConfig]
+    charging: ChargingConfig
+    depart_of: Callable[[Wish | None, int], int]
+    epoch: int = 0
+    newest_epoch: int = 0
+    """The newest epoch any charger has echoed."""
+    rival: bool = False
+    """A living lease of a newer epoch was seen: another controller commands this area."""
+    strangers: set[str] = field(default_factory=set)
+    units: dict[str, Unit] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.units = {c.id: Unit(c) for c in sorted(self.chargers, key=lambda c: c.id)}
+
+    def hear(self, messages: list[Message], now_ms: int) -> None:
+        """Take in what the link has brought. A charger that is not registered is listed, never commanded."""
+        for message in messages:
+            unit = self.units.get(message.charger)
+            if unit is None:
+                if len(self.strangers) < 1000:
+                    self.strangers.add(message.charger)
+            elif isinstance(message, Wish):
+                unit.wish = message
+                unit.depart_ms = self.depart_of(message, now_ms)
+            else:
+                self._hear_state(unit, message, now_ms)
+
+    def _hear_state(self, unit: Unit, state: ChargerState, now_ms: int) -> None:
+        known = unit.state
+        if known is not None and state.boot == known.boot and state.tick_ms < known.tick_ms:
+            return  # overtaken by a newer one
+        if state.plug == UNPLUGGED:
+            if known is not None and known.plug != UNPLUGGED:
+                unit.wish, unit.depart_ms = None, NEVER
+        elif unit.depart_ms == NEVER:
+            unit.depart_ms = self.depart_of(unit.wish, now_ms)
+        unit.state, unit.heard_ms = state, now_ms
+        unit.sent = ledger.outstanding(unit.sent, state.epoch, state.seq, now_ms)
+        self._fence(state)
+
+    def _fence(self, state: ChargerState) -> None:
+        self.newest_epoch = max(self.newest_epoch, state.epoch)
+        if self.epoch and state.epoch > self.epoch:
+            if state.lease_ms > 0 and state.epoch <= self.epoch + EPOCH_JUMP_MAX:
+                self.rival = True
+            elif state.lease_ms == 0:
+                # Left over from a controller that is gone: this charger was silent while we started.
+                self.epoch = state.epoch + 1
+
+    def begin_epoch(self) -> None:
+        """Become the newest controller of the area. Called once, when the start-up rule is fulfilled."""
+        self.epoch = self.newest_epoch + 1
+        self.rival = False
+
+    def view(self, now_ms: int) -> tuple[Charger, ...]:
+        """The latched image of every charger, sorted by id."""
+        return tuple(self._view(name, unit, now_ms) for name, unit in self.units.items())
+
+    def _view(self, name: str, unit: Unit, now_ms: int) -> Charger:
+        config, state = unit.config, unit.state
+        lines = 3 if config.phase_known and config.phases == 7 else 1
+        if state is None:
+            fallback_ma = self.charging.fallback_ma
+            most = ledger.possible_ma(unit.sent, False, True, 0, NEVER, 0, fallback_ma, now_ms)
+            return Charger(
+                name, config.phases, lines, config.phase_known, config.max_ma, fallback_ma, UNPLUGGED, 0, 0,
+                unit.set_ma, most, True, 0, NEVER,
+            )  # fmt: skip
+        silent = now_ms - unit.heard_ms > SILENT_MS.get(state.plug, SILENT_MS_MIN)
+        plugged = state.plug in (WAITING, CHARGING)
+        ma = max(state.ma)
+        possible = ledger.possible_ma(
+            unit.sent, plugged, silent, state.allowed_ma, unit.heard_ms + state.lease_ms, ma, state.fallback_ma, now_ms
+        )
+        want_wh = unit.wish.want_wh if unit.wish is not None else self.charging.default_want_wh
+        return Charger(
+            name, config.phases, lines, config.phase_known, min(config.max_ma, state.max_ma), state.fallback_ma,
+            state.plug, ma, state.allowed_ma, unit.set_ma, possible, silent, want_wh - state.wh, unit.depart_ms,
+        )  # fmt: skip
+
+    def due(self, commands: Iterable[Command], now_ms: int) -> list[Setpoint]:
+        """The setpoints this tick must send, lowerings first: changes, renewals that answer telemetry, and repeats."""
+        lower: list[Setpoint] = []
+        other: list[Setpoint] = []
+        for command in commands:
+            unit = self.units[command.id]
+            state = unit.state
+            if state is None or not self._is_due(unit, state, command):
+                continue
+            setpoint = Setpoint(
+                command.id, self.epoch, unit.seq + 1, state.boot, state.tick_ms, command.ma, self.charging.lease_ms
+            )
+            (lower if command.ma < unit.set_ma else other).append(setpoint)
+        return lower + other
+
+    def _is_due(self, unit: Unit, state: ChargerState, command: Command) -> bool:
+        if command.ma != unit.set_ma:
+            return True
+        stamp = (state.boot, state.tick_ms)
+        if stamp == unit.echo:
+            return False  # it has said nothing since: a second message could tell it nothing new
+        if state.plug not in (WAITING, CHARGING):
+            return state.lease_ms > 0 and state.allowed_ma > command.ma
+        if command.ma == state.fallback_ma:
+            return state.allowed_ma != command.ma  # the last message was lost
+        if command.ma > state.fallback_ma and not command.renew:
+            return False
+        renewed = unit.echo[0] == state.boot and state.tick_ms - unit.echo[1] < self.charging.lease_ms // 4
+        return not renewed or state.allowed_ma != command.ma
+
+    def sent(self, setpoint: Setpoint, now_ms: int) -> None:
+        """Remember a setpoint that has left: it may flow from now on."""
+        unit = self.units[setpoint.charger]
+        unit.set_ma, unit.seq = setpoint.ma, setpoint.seq
+        unit.echo = (setpoint.boot, setpoint.tick_ms)
+        ends_ms = ledger.lease_end_ms(now_ms, setpoint.lease_ms)
+        entry = ledger.Sent(setpoint.epoch, setpoint.seq, setpoint.ma, ends_ms)
+        kept = unit.sent[-OUTSTANDING_MAX:]
+        if len(unit.sent) > OUTSTANDING_MAX:
+            # Bounded, and never forgetful: what is dropped is folded into the oldest that is kept.
+            worst = max(s.ma for s in unit.sent[:-OUTSTANDING_MAX])
+            kept = (ledger.Sent(kept[0].epoch, kept[0].seq, max(worst, kept[0].ma), kept[0].ends_ms), *kept[1:])
+        unit.sent = (*kept, entry)

@@ -1,0 +1,97 @@
+"""The doors of the controller: what it hears, what it says, and what must stand behind each door."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from edge.core.model import Meter
+
+
+@dataclass(frozen=True, slots=True)
+class ChargerState:
+    """One telemetry message of a charger (DESIGN §7, ``up/state``). Currents in mA, times on the charger's own clock."""
+
+    charger: str
+    boot: int
+    tick_ms: int
+    epoch: int
+    seq: int
+    plug: int
+    ma: tuple[int, int, int]
+    w: int
+    wh: int
+    """Energy of the present charge session, Wh."""
+    allowed_ma: int
+    lease_ms: int
+    """What is left of the lease, ms; 0 when the charger stands at its fallback."""
+    fallback_ma: int
+    max_ma: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a resident asks for (``up/wish``): energy in Wh and departure in Unix seconds. It outranks no limit."""
+
+    charger: str
+    want_wh: int
+    depart_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Setpoint:
+    """What a charger is told (``dn/set``): a current in mA with a lease that counts from the echoed stamp."""
+
+    charger: str
+    epoch: int
+    seq: int
+    boot: int
+    tick_ms: int
+    ma: int
+    lease_ms: int
+
+
+Message = ChargerState | Wish
+
+
+class MeterError(Exception):
+    """The meter gave no usable reading; the text says what, where and what to do next."""
+
+
+class MeterPort(Protocol):
+    """Reads the transformer's meter."""
+
+    def read(self, now_ms: int) -> Meter:
+        """Give one reading, asked for at ``now_ms``. Raises MeterError; blocks at most its own time-out."""
+        ...
+
+    def close(self) -> None:
+        """Let the wire go."""
+        ...
+
+
+class ChargerPort(Protocol):
+    """Hears chargers and speaks to them."""
+
+    @property
+    def connected(self) -> bool:
+        """Does the broker answer and are the topics subscribed?"""
+        ...
+
+    @property
+    def trouble(self) -> str:
+        """Why it is not connected, in one line; empty when it is."""
+        ...
+
+    def take(self) -> list[Message]:
+        """Everything heard since the last call, in an order that does not depend on the broker."""
+        ...
+
+    def send(self, setpoint: Setpoint) -> bool:
+        """Send now or not at all: False when it could not be handed to the broker."""
+        ...
+
+    def close(self) -> None:
+        """Say goodbye."""
+        ...

@@ -1,0 +1,37 @@
+"""Why a charger has the current it has: one row a code, in plain English and Chinese. ``{phase}`` is A, B or C."""
+
+from __future__ import annotations
+
+from edge.core import model
+
+TEXTS: dict[int, tuple[str, str, str]] = {
+    model.NO_CAR: ("no_car", "no car plugged in", "未插枪"),
+    model.FULL: ("full", "charging at full current", "满流充电"),
+    model.SHARED: ("shared", "charging at a reduced current: {where} is full", "限流充电:{where}已满"),
+    model.RAMPING: ("ramping", "rising step by step", "逐步升流"),
+    model.WAIT_VALLEY: ("wait_valley", "waiting for the price valley", "等待谷时段"),
+    model.WAIT_ROOM: ("wait_room", "waiting: {where} is full", "等待:{where}已满"),
+    model.REST: ("rest", "resting before the next start", "停充间隔中"),
+    model.DONE: ("done", "charged", "已充满"),
+    model.FAULT: ("fault", "the charger reports a fault", "充电桩故障"),
+    model.SILENT: ("silent", "not heard from: counted at its worst", "失联:按最坏情况计"),
+    model.BOOT: ("boot", "start-up: waiting for a fresh meter and one full lease", "启动中:等待电表与一个租约周期"),
+    model.HOLD: ("hold", "meter late: nothing is raised", "电表延迟:暂停升流"),
+    model.SAFE: ("safe", "meter silent: at the fallback current", "电表失联:退至安全电流"),
+    model.SHED: ("shed", "transformer over its limit: cut", "配变越限:压降"),
+    model.OVERBOOKED: ("overbooked", "the guard refused a raise: {where} would be full", "保护拒绝升流:{where}将满"),
+    model.STOPPING: ("stopping", "the controller is stopping", "控制器停止中"),
+}
+"""code → (key in the journal, English, Chinese)"""
+
+
+def key(code: int) -> str:
+    """The code's short name, as the journal writes it."""
+    return TEXTS[code][0]
+
+
+def sentence(code: int, phase: int = -1, *, chinese: bool = False) -> str:
+    """One plain sentence. ``phase`` is 0, 1, 2, or -1 for the transformer as a whole."""
+    if chinese:
+        return TEXTS[code][2].format(where=f"{'ABC'[phase]}相" if phase >= 0 else "配变")
+    return TEXTS[code][1].format(where=f"phase {'ABC'[phase]}" if phase >= 0 else "the transformer")

@@ -1,0 +1,1 @@
+"""The bench: emulated devices, scenarios, tests."""

@@ -1,0 +1,1 @@
+"""Golden data: register positions and frames as their datasheets print them. The drivers never import it."""

@@ -1,0 +1,1 @@
+"""The rig: plant, emulated meter and chargers, lockstep clock, verdicts."""

@@ -1,0 +1,102 @@
+"""The emulated chargers of one area: native dialect, echo lease, and manners on the wire.
+
+Telemetry goes out at once on a change (plug, 0.5 A, what is allowed, a refused setpoint), else as a heartbeat. The lease
+is the product's own ``edge.core.lease``; everything said on the wire is encoded here and not by the driver.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edge.core import lease as leases
+
+if TYPE_CHECKING:
+    from hil_tests.rig.plant import Plant
+
+UNPLUGGED, WAITING, CHARGING, FINISHED = 0, 1, 2, 3
+HEARTBEAT_S = np.array((300.0, 120.0, 20.0, 120.0))
+"""How often a charger speaks when nothing changes, by plug state."""
+CHANGE_A = 0.5
+VOLT = 220
+
+
+class Chargers:
+    """All chargers of a plant. Their clock is the plant's second plus an offset of their own."""
+
+    def __init__(self, plant: Plant, seed: int, fallback_ma: int = 0) -> None:
+        rng = np.random.default_rng((seed, 3))
+        self.plant = plant
+        count = len(plant.cars.phase)
+        self.ids = [f"p{k + 1:03d}" for k in range(count)]
+        self.index = {name: k for k, name in enumerate(self.ids)}
+        self.fallback_ma = fallback_ma
+        self.max_ma = [int(a) * 1000 for a in plant.cars.max_a]
+        self.boot = [int(x) for x in rng.integers(1, 1 << 31, count)]
+        self.offset_ms = [int(x) for x in rng.integers(0, 1 << 22, count)]
+        self.leases = [leases.start(b) for b in self.boot]
+        self.accepted = self.refused = 0
+        self._ends_s = np.full(count, -np.inf)
+        self._allowed_ma = np.full(count, float(fallback_ma))
+        self._said_a = np.zeros(count)
+        self._said_plug = np.full(count, UNPLUGGED)
+        # Spread, so that a night does not begin with everybody's heartbeat in the same second for ever.
+        self._due_s = plant.second + rng.uniform(0.0, 20.0, count)
+        self._dirty = np.zeros(count, dtype=bool)
+
+    def before_second(self) -> None:
+        """End leases that are over and put every charger's allowance on its pilot, for the plant's next second."""
+        over = self._ends_s <= self.plant.second
+        if over.any():
+            self._allowed_ma[over] = self.fallback_ma
+            self._ends_s[over] = np.inf
+            self._dirty |= over
+        self.plant.pilot_a[:] = self._allowed_ma / 1000.0
+
+    def obey(self, charger: str, payload: bytes) -> None:
+        """One setpoint from the wire, judged by the lease; what is refused for its age is answered with fresh telemetry."""
+        k = self.index[charger]
+        s = json.loads(payload)
+        now_ms = self._tick_ms(k)
+        asked = leases.Setpoint(s["epoch"], s["seq"], s["boot"], s["tick_ms"], s["ma"], s["lease_ms"])
+        lease, verdict = leases.accept(self.leases[k], asked, self.fallback_ma, self.max_ma[k], now_ms)
+        if verdict != leases.ACCEPTED:
+            self.refused += 1
+            self._dirty[k] |= verdict == leases.STALE
+            return
+        self.accepted += 1
+        self.leases[k] = lease
+        left_ms = lease.ends_ms - now_ms
+        allowed = leases.allowed_ma(lease, self.fallback_ma, now_ms)
+        self._dirty[k] |= allowed != self._allowed_ma[k]
+        self._allowed_ma[k] = allowed
+        self._ends_s[k] = self.plant.second + left_ms / 1000.0 if left_ms > 0 else np.inf
+
+    def telemetry(self) -> list[tuple[str, str]]:
+        """What the chargers have to say now: (id, payload), by id."""
+        plant = self.plant
+        plug = np.where(plant.full, FINISHED, np.where(plant.current_a > 0.0, CHARGING, WAITING))
+        plug = np.where(plant.plugged, plug, UNPLUGGED)
+        speak = self._dirty | (plug != self._said_plug) | (plant.second >= self._due_s)
+        speak |= np.abs(plant.current_a - self._said_a) >= CHANGE_A
+        speaking = np.flatnonzero(speak)
+        self._said_a[speaking] = plant.current_a[speaking]
+        self._said_plug[speaking] = plug[speaking]
+        self._due_s[speaking] = plant.second + HEARTBEAT_S[plug[speaking]]
+        self._dirty[:] = False
+        return [(self.ids[k], self._state(int(k), int(plug[k]))) for k in speaking]
+
+    def _tick_ms(self, k: int) -> int:
+        return self.plant.second * 1000 + self.offset_ms[k]
+
+    def _state(self, k: int, plug: int) -> str:
+        lease, now_ms = self.leases[k], self._tick_ms(k)
+        ma = round(self.plant.current_a[k] * 1000.0)
+        wh = int(self.plant.delivered_wh[k]) if plug != UNPLUGGED else 0
+        return (
+            f'{{"v":1,"boot":{lease.boot},"tick_ms":{now_ms},"epoch":{lease.epoch},"seq":{lease.seq},"plug":{plug},'
+            f'"ma":[{ma},0,0],"w":{ma * VOLT // 1000},"wh":{wh},"allowed_ma":{int(self._allowed_ma[k])},'
+            f'"lease_ms":{max(lease.ends_ms - now_ms, 0)},"fallback_ma":{self.fallback_ma},"max_ma":{self.max_ma[k]}}}'
+        )
