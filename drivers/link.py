@@ -1,29 +1,73 @@
 """The MQTT link: one connection, one thread, nothing queued.
 
 The thread that decides is the thread that reads and writes the socket. So an exception in a callback surfaces in the
-tick (paho's own thread would die silently and still say "connected"), and what is sent leaves now or not at all.
+tick (paho's own thread would die silently and still say "connected"), and what is sent leaves now or not at all. Only
+dialling has a helper, because a name server or a dead address may keep it waiting for longer than a tick.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import select
 import socket
+import threading
 import time
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
 from edge.clock import monotonic_ms
 
+if TYPE_CHECKING:
+    from paho.mqtt.reasoncodes import ReasonCode
+
 INBOX_MAX = 20000
-KEEPALIVE_S = 15
-CONNECT_S = 1.0
+KEEPALIVE_S = 10
+"""A broker that says nothing is asked after this time, and given up after as long again."""
+DIAL_S = 3.0
 RETRY_MS = (500, 1000, 2000, 5000, 10000)
+STUCK_MS = 2000
+"""A broker that takes no byte for so long is given up: what waits for it must not arrive later as if it were new."""
+IDLE_S = 0.05
 DRAIN_MS = 3000
 STRAY_MS = 300
+
+
+class _Dial(threading.Thread):
+    """One attempt at a TCP connection. It touches nothing of the link: whoever dialled looks when it is done."""
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(name="dial", daemon=True)
+        self.address = (host, port)
+        self.wire: socket.socket | None = None
+        self.error: OSError | UnicodeError | None = None
+        self.done = threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        """Resolve and connect."""
+        try:
+            self.wire = socket.create_connection(self.address, timeout=DIAL_S)
+            self.wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except (OSError, UnicodeError) as err:
+            self.error = err
+        self.done.set()
+
+
+class _Client(mqtt.Client):
+    """paho on a connection that stands already: by itself it would dial in the calling thread."""
+
+    wire: socket.socket | None = None
+
+    def _create_socket_connection(self) -> socket.socket:
+        wire, self.wire = self.wire, None
+        if wire is None:
+            raise ConnectionError("paho wants to dial by itself")
+        return wire
 
 
 class Link:
@@ -41,6 +85,7 @@ class Link:
         marker: str = "",
     ) -> None:
         self.host, self.port = host, port
+        self.where = f"broker {host}:{port}"
         self.topics = topics
         self.marker = marker
         """Where this side publishes its end-of-step marker (bench only)."""
@@ -48,17 +93,19 @@ class Link:
         self.heard = 0
         self.sent = 0
         self.lost_steps = 0
-        self.trouble = f"broker {host}:{port}: not tried yet"
+        self.trouble = f"{self.where}: not tried yet"
         self._markers: dict[str, tuple[int, int]] = {}
         self._since_drain = 0
         self._since_mark = 0
         self._ready = False
+        self._answered = False
+        self._dial: _Dial | None = None
         self._retry = 0
         self._next_try_ms = 0
         self._misc_ms = 0
+        self._moved_ms = 0
         self._jitter = random.Random()  # noqa: S311 - spreads reconnects, guards no secret
-        self._client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id, clean_session=True)
-        self._client.connect_timeout = CONNECT_S
+        self._client = _Client(CallbackAPIVersion.VERSION2, client_id, clean_session=True)
         if username is not None:
             self._client.username_pw_set(username, password)
         self._client.on_connect = self._on_connect
@@ -72,29 +119,30 @@ class Link:
         return self._ready
 
     def publish(self, topic: str, payload: str) -> bool:
-        """Hand a message to the broker now, QoS 0; False when there is no broker, and then it is not sent later either."""
-        if not self._ready:
+        """Hand a message to the broker now, QoS 0. False when it cannot be had: then it is not sent later either."""
+        if not self._ready or self._is_stuck():
             return False
-        if self._client.publish(topic, payload, qos=0, retain=False).rc != mqtt.MQTT_ERR_SUCCESS:
+        if self._client.publish(topic, payload, qos=0, retain=False).rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             return False
         self.sent += 1
         self._since_mark += 1
         return True
 
     def pump(self, until_ms: int) -> None:
-        """Serve the connection until ``until_ms`` (monotonic ms), reconnecting when it is due."""
+        """Serve the connection until ``until_ms`` (monotonic ms), once at least, reconnecting when it is due."""
         while True:
             now_ms = monotonic_ms()
-            if self._client.socket() is None and now_ms >= self._next_try_ms:
-                self._connect(now_ms)
+            if self._client.socket() is None:
+                self._come_back(now_ms)
             wait_s = max(until_ms - monotonic_ms(), 0) / 1000
             if self._client.socket() is None:
-                time.sleep(min(wait_s, 0.05))
+                time.sleep(min(wait_s, IDLE_S))
             else:
                 self._serve(wait_s)
             if now_ms - self._misc_ms >= 1000:
                 self._misc_ms = now_ms
                 self._client.loop_misc()
+                self._drop_if_stuck()
             if monotonic_ms() >= until_ms:
                 return
 
@@ -124,7 +172,7 @@ class Link:
             self._client.publish(self.marker, f'{{"v":1,"step":{step},"n":{count}}}', qos=0)
 
     def take(self) -> list[tuple[str, bytes]]:
-        """What was heard since the last call, sorted by topic: a broker keeps order within a topic, not between them."""
+        """What was heard since the last call, sorted by topic: a broker keeps no order between topics."""
         batch = sorted(self.inbox, key=_topic)
         self.inbox.clear()
         return batch
@@ -134,18 +182,29 @@ class Link:
         self._client.disconnect()
         self._ready = False
 
-    def _connect(self, now_ms: int) -> None:
-        delay_ms = RETRY_MS[min(self._retry, len(RETRY_MS) - 1)]
-        self._retry += 1
-        self._next_try_ms = now_ms + delay_ms // 2 + self._jitter.randrange(delay_ms)
+    def _come_back(self, now_ms: int) -> None:
+        """Dial when it is due; take the connection over when it stands."""
+        dial = self._dial
+        if dial is None:
+            if now_ms >= self._next_try_ms:
+                delay_ms = RETRY_MS[min(self._retry, len(RETRY_MS) - 1)]
+                self._retry += 1
+                self._next_try_ms = now_ms + delay_ms // 2 + self._jitter.randrange(delay_ms)
+                self._dial = _Dial(self.host, self.port)
+            return
+        if not dial.done.is_set():
+            return
+        self._dial = None
+        if dial.wire is None:
+            self.trouble = f"{self.where}: {_plain(dial.error)}"
+            return
+        self._answered = False
+        self._moved_ms = now_ms
+        self._client.wire = dial.wire
         try:
             self._client.connect(self.host, self.port, keepalive=KEEPALIVE_S)
-        except (OSError, ValueError) as err:
-            self.trouble = f"broker {self.host}:{self.port}: {_plain(err)}"
-            return
-        raw = self._client.socket()
-        if isinstance(raw, socket.socket):
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError as err:
+            self.trouble = f"{self.where}: {_plain(err)}"
 
     def _serve(self, wait_s: float) -> None:
         raw: Any = self._client.socket()
@@ -154,6 +213,7 @@ class Link:
         writing = [raw] if self._client.want_write() else []
         readable, writable, _ = select.select([raw], writing, [], wait_s)
         if writable:
+            self._moved_ms = monotonic_ms()
             self._client.loop_write()
         while readable and self._client.socket() is not None:
             # paho reads one packet a call and does not say when the socket is empty: stop when nothing more came.
@@ -162,18 +222,36 @@ class Link:
             if self.heard == before:
                 return
 
-    def _on_connect(self, client: mqtt.Client, _data: object, _flags: object, code: Any, _props: object) -> None:
+    def _is_stuck(self) -> bool:
+        """Do bytes wait that the broker has not taken for a while?"""
+        if not self._client.want_write():
+            self._moved_ms = monotonic_ms()
+            return False
+        return monotonic_ms() - self._moved_ms > STUCK_MS
+
+    def _drop_if_stuck(self) -> None:
+        raw: Any = self._client.socket()
+        if raw is not None and self._is_stuck():
+            with contextlib.suppress(OSError):
+                raw.shutdown(socket.SHUT_RDWR)  # what waits is dropped; the next read finds the end and we dial again
+            self.trouble = f"{self.where}: takes no more messages. Is the broker overloaded or stopped?"
+            self._ready = False
+
+    def _on_connect(self, client: mqtt.Client, _data: object, _flags: object, code: ReasonCode, _props: object) -> None:
+        self._answered = True
         if code.is_failure:
-            self.trouble = f"broker {self.host}:{self.port} refuses: {code}. Check [broker] username and password_file"
-            return
-        for topic in self.topics:
-            client.subscribe(topic, qos=0)
-        if not self.topics:
+            self.trouble = f"{self.where} refuses: {code}. Check [broker] username and password_file"
+        elif self.topics:
+            client.subscribe([(topic, 0) for topic in self.topics])
+        else:
             self._open()
 
-    def _on_subscribe(self, _client: mqtt.Client, _data: object, _mid: int, codes: list[Any], _props: object) -> None:
+    def _on_subscribe(
+        self, client: mqtt.Client, _data: object, _mid: int, codes: list[ReasonCode], _props: object
+    ) -> None:
         if any(code.is_failure for code in codes):
-            self.trouble = f"broker {self.host}:{self.port} refuses the subscription {self.topics[0]}. Check its ACL"
+            self.trouble = f"{self.where} refuses the subscription {self.topics[0]}. Check its ACL"
+            client.disconnect()  # and ask again later: an ACL can be mended while we wait
             return
         self._open()
 
@@ -182,14 +260,21 @@ class Link:
         self._retry = 0
         self.trouble = ""
 
-    def _on_disconnect(self, _client: mqtt.Client, _data: object, _flags: object, code: Any, _props: object) -> None:
-        if self._ready or not self.trouble:
-            self.trouble = f"broker {self.host}:{self.port}: connection lost ({code})"
+    def _on_disconnect(
+        self, _client: mqtt.Client, _data: object, _flags: object, _code: object, _props: object
+    ) -> None:
+        if self._ready:
+            self.trouble = f"{self.where}: connection lost"
+        elif not self._answered:
+            self.trouble = f"{self.where}: takes connections but does not answer. Is it an MQTT broker?"
         self._ready = False
 
     def _on_message(self, _client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
         self.heard += 1
-        topic = message.topic
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            return  # no topic of ours; a sound broker does not carry it
         if self.marker and topic.endswith("/sync"):
             mark = json.loads(message.payload)
             self._markers[topic] = (int(mark["step"]), int(mark["n"]))
@@ -197,19 +282,19 @@ class Link:
         if message.retain:
             return  # a retained message is history: it never counts as fresh
         self._since_drain += 1
-        self.inbox.append((topic, message.payload))
+        self.inbox.append((topic, bytes(message.payload)))
 
 
 def _topic(item: tuple[str, bytes]) -> str:
     return item[0]
 
 
-def _plain(err: Exception) -> str:
+def _plain(err: Exception | None) -> str:
     """An error in a technician's words."""
     if isinstance(err, ConnectionRefusedError):
         return "nobody listens there (connection refused). Is the broker running?"
     if isinstance(err, TimeoutError):
         return "no answer. Is the address right and the network up?"
-    if isinstance(err, socket.gaierror):
+    if isinstance(err, (socket.gaierror, UnicodeError)):
         return "the name cannot be resolved. Check [broker] host"
     return str(err) or type(err).__name__

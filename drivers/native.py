@@ -15,7 +15,15 @@ class NativeChargers:
     """Hears and commands every native charger of an area over one broker."""
 
     def __init__(
-        self, area: str, host: str, port: int, username: str | None = None, password: str | None = None, *, bench: bool
+        self,
+        area: str,
+        host: str,
+        port: int,
+        username: str | None = None,
+        password: str | None = None,
+        *,
+        client: str,
+        bench: bool,
     ) -> None:
         self.area = area
         self.dropped = 0
@@ -23,7 +31,7 @@ class NativeChargers:
         self.link = Link(
             host,
             port,
-            f"taiqu-{area}",
+            client,
             taiqu.subscriptions(area),
             username=username,
             password=password,

@@ -15,6 +15,7 @@ from edge import config as cfg
 from edge.clock import Clock, LockstepClock, RealClock, monotonic_ms
 from edge.journal import Journal
 from edge.loop import Controller
+from edge.ports import MeterError
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("taiqu")
 
 TICK_MS = 1000
+PROBE_MS = 3000
 GOODBYE_MS = 300
 
 
@@ -36,20 +38,10 @@ def run(config: cfg.AreaConfig, *, journal: Path | None = None, clock: tuple[str
     ``clock`` is the address of a bench that grants the ticks; without it a tick happens every second. Raises OSError
     when the journal cannot be opened or the bench is not there.
     """
-    ticks: LockstepClock | RealClock = LockstepClock(*clock) if clock else RealClock(TICK_MS)
     book = Journal(journal)
-    meter = ModbusMeter(
-        MODELS[config.meter.model],
-        config.meter.host,
-        config.meter.port,
-        config.meter.unit,
-        config.meter.ct_ratio_milli,
-    )
-    broker = config.broker
-    secret = broker.password_file.read_text(encoding="utf-8").strip() if broker.password_file else None
-    chargers = NativeChargers(
-        config.area_id, broker.host, broker.port, broker.username, secret, bench=clock is not None
-    )
+    ticks: LockstepClock | RealClock = LockstepClock(*clock) if clock else RealClock(TICK_MS)
+    meter = _meter(config)
+    chargers = _chargers(config, bench=clock is not None)
     controller = Controller(config, meter, chargers, book)
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
@@ -71,6 +63,55 @@ def run(config: cfg.AreaConfig, *, journal: Path | None = None, clock: tuple[str
         book.close()
     log.info("%s: stopped", config.area_id)
     return 0
+
+
+def probe(config: cfg.AreaConfig) -> list[tuple[bool, str]]:
+    """Read the meter once and log in to the broker once: (did it work, one line) for each. Changes nothing."""
+    results: list[tuple[bool, str]] = []
+    meter = _meter(config)
+    try:
+        reading = meter.read(monotonic_ms())
+    except MeterError as err:
+        results.append((False, str(err)))
+    else:
+        volts, amps = max(reading.mv) / 1000, max(reading.ma) / 1000
+        loading = 100 * reading.s_va / config.rating_va
+        results.append(
+            (True, f"the meter answers: {reading.s_va / 1000:.1f} kVA = {loading:.1f} %, {volts:.1f} V, {amps:.1f} A")
+        )
+    finally:
+        meter.close()
+    link = _chargers(config, bench=False, client=f"taiqu-{config.area_id}-check").link
+    end_ms = monotonic_ms() + PROBE_MS
+    while not link.connected and monotonic_ms() < end_ms:
+        link.pump(monotonic_ms() + 50)
+    results.append((link.connected, link.trouble or f"the broker at {link.host}:{link.port} takes us in"))
+    link.close()
+    return results
+
+
+def _meter(config: cfg.AreaConfig) -> ModbusMeter:
+    m = config.meter
+    return ModbusMeter(MODELS[m.model], m.host, m.port, m.unit, m.ct_ratio_milli)
+
+
+def _chargers(config: cfg.AreaConfig, *, bench: bool, client: str = "") -> NativeChargers:
+    broker = config.broker
+    return NativeChargers(config.area_id, broker.host, broker.port, broker.username, _secret(broker), bench=bench,
+                          client=client or f"taiqu-{config.area_id}")  # fmt: skip
+
+
+def _secret(broker: cfg.BrokerConfig) -> str | None:
+    """The broker's password. Raises ConfigError when its file cannot be read."""
+    if broker.password_file is None:
+        return None
+    try:
+        return broker.password_file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as err:
+        reason = getattr(err, "strerror", None) or "is not text"
+        raise cfg.ConfigError(
+            [f"[broker] password_file {broker.password_file}: {reason}. Put the password, alone, into that file."]
+        ) from None
 
 
 def _loop(controller: Controller, ticks: Clock, chargers: NativeChargers) -> None:

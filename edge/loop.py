@@ -138,7 +138,9 @@ class Controller:
     def _report(self, snapshot: Snapshot, commands: tuple[Command, ...], sent: int) -> None:
         assert self.guard is not None  # noqa: S101 - set at the top of the tick
         self._say("mode", MODES[self.guard.mode])
-        self._say("broker", self.chargers.trouble or "broker connected", logging.WARNING if self.chargers.trouble else 20)
+        self._say(
+            "broker", self.chargers.trouble or "broker connected", logging.WARNING if self.chargers.trouble else 20
+        )
         self._say("limit", f"limit {snapshot.limit_permille / 10:g} % of rating")
         if snapshot.valley_in_ms >= 0:
             self._say("valley", "inside the price valley" if snapshot.valley_in_ms == 0 else "outside the price valley")

@@ -2,18 +2,113 @@
 
 from __future__ import annotations
 
+import argparse
+import json
+import logging
+import os
 import sys
+from importlib import resources
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from edge import __main__ as daemon
+from edge import config as cfg
+from tools import demo
+from tools.errors import UserError
+
+BAD_INPUT = 2
+INTERRUPTED = 130
 
 
 def main(argv: list[str] | None = None) -> int:
-    import logging
-    from pathlib import Path
-    from edge.__main__ import load, run
-    a = argv or sys.argv[1:]
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    h, p = a[a.index("--clock")+1].split(":")
-    j = Path(a[a.index("--journal")+1])
-    return run(load(Path(a[1])), journal=j, clock=(h,int(p)))
+    """Run one command. Bad input is one line (or all configuration errors at once) and exit code 2."""
+    args = _parser().parse_args(argv)
+    try:
+        code: int = args.run(args)
+    except (UserError, cfg.ConfigError) as err:
+        sys.stderr.write(f"{err}\n")
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped by hand\n")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output (a pager, head) has gone: that is no error of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="taiqu", description="The transformer-area (台区) controller.")
+    parser.add_argument("--version", action="version", version=f"taiqu {version('taiqu')}")
+    verbs = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    verb = verbs.add_parser("demo", help="one night of an emulated community on real wires")
+    demo.add_arguments(verb)
+    verb.set_defaults(run=demo.run)
+
+    verb = verbs.add_parser("run", help="control an area until told to stop (the daemon)")
+    verb.add_argument("area", type=Path, help="the area's configuration, area.toml")
+    verb.add_argument("--journal", type=Path, metavar="FILE", help="one JSON line a tick: inputs, decision, reasons")
+    verb.add_argument("--clock", metavar="HOST:PORT", help="take the time from a bench instead of this machine")
+    verb.set_defaults(run=_run)
+
+    verb = verbs.add_parser("check", help="validate a configuration and print the area in words")
+    verb.add_argument("area", type=Path, help="the area's configuration, area.toml")
+    verb.add_argument("--live", action="store_true", help="also read the meter once and log in to the broker")
+    verb.add_argument("--json", action="store_true", help="the area as JSON on standard output")
+    verb.set_defaults(run=_check)
+
+    verb = verbs.add_parser("example", help="print a commented example area.toml")
+    verb.set_defaults(run=_example)
+    return parser
+
+
+def _run(args: argparse.Namespace) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
+    config = daemon.load(args.area)
+    try:
+        return daemon.run(config, journal=args.journal, clock=_address("--clock", args.clock))
+    except OSError as err:
+        what = err.filename or args.clock or args.area
+        raise UserError(f"{what}: {err.strerror or err}. Choose a path that can be written and a bench that runs.") from None
+
+
+def _address(option: str, text: str | None) -> tuple[str, int] | None:
+    if text is None:
+        return None
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise UserError(f"{option} {text} is not HOST:PORT. Write for example 127.0.0.1:5555.")
+    return host, int(port)
+
+
+def _check(args: argparse.Namespace) -> int:
+    config = daemon.load(args.area)
+    live = daemon.probe(config) if args.live else []
+    trouble = [text for ok, text in live if not ok]
+    if args.json:
+        document: dict[str, Any] = {"area": cfg.as_json(config), "advice": cfg.advise(config)}
+        if args.live:
+            document["live"] = [{"ok": ok, "text": text} for ok, text in live]
+        json.dump(document, sys.stdout, ensure_ascii=False, indent=2)
+        sys.stdout.write("\n")
+    else:
+        rows = [*cfg.in_words(config), *(("advice", text) for text in cfg.advise(config))]
+        rows += [("live", text) for ok, text in live if ok]
+        width = max(len(topic) for topic, _ in rows)
+        for topic, sentence in rows:
+            print(f"{topic:<{width}}  {sentence}")
+    if trouble:
+        raise UserError("\n".join(trouble))
+    return 0
+
+
+def _example(_args: argparse.Namespace) -> int:
+    sys.stdout.write(resources.files("edge").joinpath("area.example.toml").read_text(encoding="utf-8"))
+    return 0
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -14,7 +14,7 @@ import sys
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -31,14 +31,21 @@ from hil_tests.rig.verdict import Recorder
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from drivers.broker import BrokerChild
-
+CONTROLLER = (sys.executable, "-m", "tools.cli", "run")
+"""The controller is a process of its own: the daemon as a gateway runs it."""
 CYCLE_S = 10
 """Simulated seconds between two ticks of the controller."""
 CONNECT_MS = 10_000
 GRANT_S = 60.0
 DAY = datetime(2026, 1, 15, tzinfo=ZoneInfo("Asia/Shanghai"))
 """Midnight of the emulated night's first day."""
+
+
+class Address(Protocol):
+    """Where a broker listens."""
+
+    host: str
+    port: int
 
 
 class BenchError(Exception):
@@ -80,13 +87,12 @@ def play_uncontrolled(night: Night) -> Recorder:
 class ControlledNight:
     """A night under a real controller. Use as a context manager, then ``play``."""
 
-    def __init__(self, night: Night, broker: BrokerChild, folder: Path, command: list[str] | None = None) -> None:
+    def __init__(self, night: Night, broker: Address, folder: Path, meter_port: int = 0) -> None:
         self.night, self.broker, self.folder = night, broker, folder
-        self.command = command or [sys.executable, "-m", "tools.cli", "run"]
         self.plant = night.plant()
         self.recorder = Recorder(self.plant, night.rated_a())
         self.chargers = Chargers(self.plant, night.seed)
-        self.meter = MeterServer()
+        self.meter = MeterServer(meter_port)
         up = f"taiqu/{AREA}/{{}}/up/sync"
         self.fleet = Link(
             broker.host, broker.port, "rig-fleet", (f"taiqu/{AREA}/+/dn/#",), marker=up.format("rig-fleet")
@@ -104,7 +110,12 @@ class ControlledNight:
         self.meter.start()
         area = self.folder / "area.toml"
         write_area(
-            area, self.night.community, self.chargers, self.meter.port, self.broker.port, period_s=float(CYCLE_S)
+            area,
+            self.night.community,
+            self.chargers,
+            self.meter.port,
+            (self.broker.host, self.broker.port),
+            period_s=float(CYCLE_S),
         )
         for link in (self.fleet, self.app):
             end_ms = monotonic_ms() + CONNECT_MS
@@ -114,7 +125,7 @@ class ControlledNight:
                 link.pump(monotonic_ms() + 20)
         host, port = self._listener.getsockname()
         self._process = subprocess.Popen(
-            [*self.command, str(area), "--clock", f"{host}:{port}", "--journal", str(self.folder / "journal.jsonl")],
+            [*CONTROLLER, str(area), "--clock", f"{host}:{port}", "--journal", str(self.folder / "journal.jsonl")],
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,

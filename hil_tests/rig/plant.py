@@ -77,7 +77,9 @@ class Plant:
     def _drive(self) -> None:
         """Let each car follow its pilot."""
         cars = self.cars
-        allowed = np.where(self.plugged & ~self.full & (self.pilot_a >= MIN_A), np.minimum(self.pilot_a, cars.max_a), 0.0)
+        allowed = np.where(
+            self.plugged & ~self.full & (self.pilot_a >= MIN_A), np.minimum(self.pilot_a, cars.max_a), 0.0
+        )
         changed = allowed != self._seen_a
         self._seen_for_s = np.where(changed, 0.0, self._seen_for_s + 1.0)
         self._seen_a = allowed
@@ -97,4 +99,6 @@ class Plant:
         p = base + ev
         q = base * _BASE_TAN + ev * _EV_TAN
         s = np.sqrt(p * p + q * q)
-        return Busbar(p, q, s * (1000.0 / VOLT), float(s.sum()), float(base.sum()) / BASE_PF, float(base.sum()), float(ev.sum()))
+        return Busbar(
+            p, q, s * (1000.0 / VOLT), float(s.sum()), float(base.sum()) / BASE_PF, float(base.sum()), float(ev.sum())
+        )
