@@ -246,9 +246,7 @@ class Link:
         else:
             self._open()
 
-    def _on_subscribe(
-        self, client: mqtt.Client, _data: object, _mid: int, codes: list[ReasonCode], _props: object
-    ) -> None:
+    def _on_subscribe(self, client: mqtt.Client, _data: object, _mid: int, codes: list[ReasonCode], _: object) -> None:
         if any(code.is_failure for code in codes):
             self.trouble = f"{self.where} refuses the subscription {self.topics[0]}. Check its ACL"
             client.disconnect()  # and ask again later: an ACL can be mended while we wait
@@ -260,9 +258,7 @@ class Link:
         self._retry = 0
         self.trouble = ""
 
-    def _on_disconnect(
-        self, _client: mqtt.Client, _data: object, _flags: object, _code: object, _props: object
-    ) -> None:
+    def _on_disconnect(self, _client: mqtt.Client, _data: object, _flags: object, _code: object, _: object) -> None:
         if self._ready:
             self.trouble = f"{self.where}: connection lost"
         elif not self._answered:

@@ -63,9 +63,7 @@ class ModbusMeter:
         if not self._client.connect():
             self._refused += 1
             self._next_try_ms = now_ms + RETRY_MS[min(self._refused, len(RETRY_MS) - 1)]
-            raise MeterError(
-                f"{self.where}: no connection. Check the address, the cable and that Modbus TCP is enabled"
-            )
+            raise MeterError(f"{self.where}: no connection. Check address, cable and that Modbus TCP is enabled")
         self._refused = 0
         self._misses = 0
 

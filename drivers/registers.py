@@ -1,15 +1,18 @@
 """Meter tables as rows, and the one engine that reads them.
 
-A row says where a value stands, how it is coded (type and word order are in the codec's name), and what it means. The
-planner turns rows into few block reads; the decoder turns registers into numbers in base units (V, A, W, var, VA, Hz, Wh).
+A row says where a value stands, how it is coded (type and word order are in the codec's name), and what it means.
+The planner turns rows into few block reads; the decoder turns registers into numbers in base units (V, A, W, var, VA, Hz, Wh).
 """
 
 from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True)

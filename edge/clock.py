@@ -1,7 +1,7 @@
 """Time, in one file: the machine's clock, and the bench's.
 
-Monotonic time decides; wall time only chooses windows. Under the bench a tick happens when the bench grants it, and both
-times come with the grant, so a night passes as fast as the wires carry it and the same seed gives the same night.
+Monotonic time decides; wall time only chooses windows. Under the bench a tick happens when the bench grants it, and
+both times come with the grant, so a night passes as fast as the wires carry it and the same seed gives the same night.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import socket
 import time
 from dataclasses import dataclass
 from typing import Protocol
-
 
 # Linux's boot-time clock goes on while the machine sleeps, so a suspended hour is seen as an hour.
 _MONOTONIC = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -45,7 +44,7 @@ class Pumped(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """When a tick happens: monotonic milliseconds, and Unix seconds or None when the wall clock is not to be trusted."""
+    """When a tick happens: monotonic ms, and Unix seconds or None when the wall clock is not to be trusted."""
 
     now_ms: int
     wall_s: float | None
@@ -79,6 +78,7 @@ class RealClock:
 
     def wait(self, link: Pumped) -> Moment | None:
         """Serve the link until the next tick is due."""
+        link.pump(0)  # a tick that took its whole second (a meter that hangs) must not starve the link
         while not self.stopped and monotonic_ms() < self.next_ms:
             link.pump(min(self.next_ms, monotonic_ms() + 200))
         if self.stopped:

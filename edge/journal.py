@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
-from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 log = logging.getLogger("taiqu")
 
@@ -36,8 +39,10 @@ class Journal:
                 self._file = self.path.open("w", encoding="utf-8")
                 self._size = 0
         except OSError as err:
-            log.warning("journal %s: %s. Control goes on without it", self.path, err)
-            self._file = None
+            log.warning("journal %s: %s. Control goes on without it", self.path, err.strerror or err)
+            broken, self._file = self._file, None
+            with contextlib.suppress(OSError):
+                broken.close()
 
     def close(self) -> None:
         """Write what is buffered and close."""
@@ -45,5 +50,5 @@ class Journal:
             try:
                 self._file.close()
             except OSError as err:
-                log.warning("journal %s: %s", self.path, err)
+                log.warning("journal %s: %s. Its last lines are lost", self.path, err.strerror or err)
             self._file = None

@@ -25,6 +25,8 @@ log = logging.getLogger("taiqu")
 MODES = ("start-up", "normal", "hold", "safe")
 RIVAL_MS = 600_000
 MAX_STAY_MS = 86_400_000
+EARLY_MS = 200
+"""A tick may come this much before the meter's period is over and still count as the next one."""
 
 
 class Controller:
@@ -46,6 +48,7 @@ class Controller:
         self.control = control.start()
         self.guard: guard.State | None = None
         self.reading: Meter | None = None
+        self._asked_ms = NEVER
         self.wall_s: float | None = None
         self.now_ms = 0
         self.quiet_until_ms = NEVER
@@ -80,6 +83,10 @@ class Controller:
         log.info("stopping: %d chargers lowered to their fallback", sent)
 
     def _read_meter(self) -> None:
+        """Ask the meter, no faster than it can answer: a slow one would repeat old registers under a new age."""
+        if self.now_ms - self._asked_ms < self.config.meter.period_ms - EARLY_MS:
+            return
+        self._asked_ms = self.now_ms
         try:
             self.reading = self.meter.read(self.now_ms)
         except MeterError as err:
@@ -118,7 +125,7 @@ class Controller:
         return now_ms + round(ahead * 60_000)
 
     def _mind_rival(self) -> None:
-        """A living lease of a newer epoch: another controller commands here. Fall silent, come back by the start-up rule."""
+        """A living lease of a newer epoch: another controller commands here. Fall silent, start again later."""
         if self.fleet.rival:
             self.fleet.rival = False
             self.quiet_until_ms = self.now_ms + RIVAL_MS

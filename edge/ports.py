@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ChargerState:
-    """One telemetry message of a charger (DESIGN §7, ``up/state``). Currents in mA, times on the charger's own clock."""
+    """One telemetry message of a charger (``up/state``). Currents in mA, times on the charger's own clock."""
 
     charger: str
     boot: int

@@ -72,7 +72,9 @@ def _run(args: argparse.Namespace) -> int:
         return daemon.run(config, journal=args.journal, clock=_address("--clock", args.clock))
     except OSError as err:
         what = err.filename or args.clock or args.area
-        raise UserError(f"{what}: {err.strerror or err}. Choose a path that can be written and a bench that runs.") from None
+        raise UserError(
+            f"{what}: {err.strerror or err}. Choose a path that can be written and a bench that runs."
+        ) from None
 
 
 def _address(option: str, text: str | None) -> tuple[str, int] | None:

@@ -37,7 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--piles", type=int, metavar="N", help="another number of charging piles")
     parser.add_argument("--broker", metavar="HOST:PORT", help="use this broker instead of a child of our own")
     parser.add_argument("--meter-port", type=int, default=0, metavar="N", help="TCP port of the emulated meter")
-    parser.add_argument("--json", action="store_true", help="the summary on standard output, all else on standard error")
+    parser.add_argument(
+        "--json", action="store_true", help="the summary on standard output, all else on standard error"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -55,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
         community = replace(community, piles=args.piles)
     if args.seed < 0:
         raise UserError(f"--seed {args.seed} is negative. Choose 0 or more.")
+    if not 0 <= args.meter_port < 65536:
+        raise UserError(f"--meter-port {args.meter_port} is no TCP port. Choose 1024 to 65535, or 0 for a free one.")
     prepare(args.out)
     record = play(Night(community, args.seed), args.community, args.out, args.broker, args.meter_port)
     write(record, args.out)
@@ -111,13 +115,15 @@ def play(night: Night, name: str, folder: Path, broker_text: str | None, meter_p
     journal = folder / "journal.jsonl"
     journal.with_suffix(".jsonl.1").unlink(missing_ok=True)
     with progress(night) as tick:
-        ghost = play_uncontrolled(night)
         try:
             with broker_of(broker_text) as broker, ControlledNight(night, broker, folder, meter_port) as controlled:
+                ghost = play_uncontrolled(night)
                 recorder = controlled.play(tick)
                 kind = broker.kind
         except BenchError as err:
             raise UserError(str(err)) from None
+        except OSError as err:
+            raise UserError(f"{err}. Choose another --meter-port, or free some space in {folder}.") from None
     limit_pct = 80.0
     summary: dict[str, Any] = {
         "community": name,

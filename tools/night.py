@@ -11,7 +11,7 @@ class Trace:
     """One night on a one-minute grid; all lists have the same length, one entry a minute.
 
     Loadings are 1-min means of the plant's true values in % of rating: ``loading_pct`` is S / S_rated,
-    ``base_loading_pct`` the same for residents alone, ``worst_phase_pct`` the highest phase current over the rated current.
+    ``base_loading_pct`` the same for residents alone, ``worst_phase_pct`` the highest phase current over the rated one.
     """
 
     minute: list[int] = field(default_factory=list)

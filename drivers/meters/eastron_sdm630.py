@@ -1,7 +1,7 @@
 """Eastron SDM630 v2 and SDM630MCT.
 
 Source: Eastron, "SDM630Modbus Smart Meter Modbus Protocol Implementation", table of input registers (function 04,
-IEEE 754 floats, high word first). The datasheet prints parameter numbers from 30001: the wire address is that less 30001.
+IEEE 754 floats, high word first). The datasheet prints parameter numbers from 30001, which is wire address 0.
 At most 40 parameters (80 registers) in one reply. Values are primary: the MCT applies its own CT ratio.
 """
 

@@ -1,7 +1,7 @@
 """The emulated chargers of one area: native dialect, echo lease, and manners on the wire.
 
-Telemetry goes out at once on a change (plug, 0.5 A, what is allowed, a refused setpoint), else as a heartbeat. The lease
-is the product's own ``edge.core.lease``; everything said on the wire is encoded here and not by the driver.
+Telemetry goes out at once on a change (plug, 0.5 A, what is allowed, a refused setpoint), else as a heartbeat. The
+lease is the product's own ``edge.core.lease``; everything said on the wire is encoded here and not by the driver.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 UNPLUGGED, WAITING, CHARGING, FINISHED = 0, 1, 2, 3
 HEARTBEAT_S = np.array((300.0, 120.0, 20.0, 120.0))
-"""How often a charger speaks when nothing changes, by plug state."""
+"""How often a charger speaks when nothing changes, by plug state; while a lease runs, three times in it at least."""
 CHANGE_A = 0.5
 VOLT = 220
 
@@ -37,9 +37,12 @@ class Chargers:
         self.boot = [int(x) for x in rng.integers(1, 1 << 31, count)]
         self.offset_ms = [int(x) for x in rng.integers(0, 1 << 22, count)]
         self.leases = [leases.start(b) for b in self.boot]
+        self.within_ms = 0
+        """How far the present second has gone; a bench in real time moves it on between the plant's steps."""
         self.accepted = self.refused = 0
         self._ends_s = np.full(count, -np.inf)
         self._allowed_ma = np.full(count, float(fallback_ma))
+        self._beat_s = np.full(count, np.inf)
         self._said_a = np.zeros(count)
         self._said_plug = np.full(count, UNPLUGGED)
         # Spread, so that a night does not begin with everybody's heartbeat in the same second for ever.
@@ -56,7 +59,7 @@ class Chargers:
         self.plant.pilot_a[:] = self._allowed_ma / 1000.0
 
     def obey(self, charger: str, payload: bytes) -> None:
-        """One setpoint from the wire, judged by the lease; what is refused for its age is answered with fresh telemetry."""
+        """One setpoint from the wire, judged by the lease; refused for its age, it is answered with telemetry."""
         k = self.index[charger]
         s = json.loads(payload)
         now_ms = self._tick_ms(k)
@@ -72,7 +75,8 @@ class Chargers:
         allowed = leases.allowed_ma(lease, self.fallback_ma, now_ms)
         self._dirty[k] |= allowed != self._allowed_ma[k]
         self._allowed_ma[k] = allowed
-        self._ends_s[k] = self.plant.second + left_ms / 1000.0 if left_ms > 0 else np.inf
+        self._ends_s[k] = self.plant.second + (self.within_ms + left_ms) / 1000.0 if left_ms > 0 else np.inf
+        self._beat_s[k] = asked.lease_ms / 3000.0
 
     def telemetry(self) -> list[tuple[str, str]]:
         """What the chargers have to say now: (id, payload), by id."""
@@ -84,12 +88,21 @@ class Chargers:
         speaking = np.flatnonzero(speak)
         self._said_a[speaking] = plant.current_a[speaking]
         self._said_plug[speaking] = plug[speaking]
-        self._due_s[speaking] = plant.second + HEARTBEAT_S[plug[speaking]]
+        beat_s = np.where(self._allowed_ma > self.fallback_ma, self._beat_s, np.inf)[speaking]
+        self._due_s[speaking] = plant.second + np.minimum(HEARTBEAT_S[plug[speaking]], beat_s)
         self._dirty[:] = False
         return [(self.ids[k], self._state(int(k), int(plug[k]))) for k in speaking]
 
+    def speak_up(self) -> None:
+        """Let every charger say its state next: they have a broker again."""
+        self._dirty[:] = True
+
+    def allowed_ma(self) -> tuple[int, ...]:
+        """What each charger allows its car now, mA."""
+        return tuple(int(ma) for ma in self._allowed_ma)
+
     def _tick_ms(self, k: int) -> int:
-        return self.plant.second * 1000 + self.offset_ms[k]
+        return self.plant.second * 1000 + self.within_ms + self.offset_ms[k]
 
     def _state(self, k: int, plug: int) -> str:
         lease, now_ms = self.leases[k], self._tick_ms(k)

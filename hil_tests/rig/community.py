@@ -45,8 +45,8 @@ COMMUNITIES = {
 _SHAPE_H = (16.0, 17.0, 18.0, 19.0, 20.0, 21.0, 22.0, 23.0, 31.0, 32.0, 33.0)
 _SHAPE = (0.60, 0.66, 0.78, 0.92, 1.00, 1.00, 0.75, 0.40, 0.40, 0.55, 0.60)
 
-# Other people's kettles: 2 kW appliances make a 1-s sigma of 1.4 % of a 1250 kVA rating at A's peak (17.5 kW of 880 kW),
-# which is the noise of a Poisson crowd, so it grows with the root of the load. They stay on for minutes.
+# Other people's kettles: 2 kW appliances make a 1-s sigma of 1.4 % of a 1250 kVA rating at A's peak (17.5 kW of
+# 880 kW), which is the noise of a Poisson crowd, so it grows with the root of the load. They stay on for minutes.
 _NOISE_KW_AT = (17.5, 880.0)
 _NOISE_TAU_S = 120.0
 
@@ -60,7 +60,7 @@ def base_curve_kw(community: Community, seconds: Floats) -> Floats:
 
 def base_phases_kw(community: Community, seconds: Floats, rng: np.random.Generator) -> Floats:
     """Residents' active power with seeded noise, kW, shape (seconds, 3): a third on each phase, noise of its own."""
-    mean = base_curve_kw(community, seconds)[:, None] / 3.0
+    mean: Floats = base_curve_kw(community, seconds)[:, None] / 3.0
     keep = float(np.exp(-1.0 / _NOISE_TAU_S))
     shocks = rng.normal(0.0, np.sqrt(1.0 - keep * keep), size=(len(seconds), 3))
     noise = np.empty_like(shocks)
@@ -95,8 +95,8 @@ def sample_cars(piles: int, rng: np.random.Generator) -> Cars:
     return Cars(
         phase=_spread(piles, shares, rng),
         max_a=np.where(_spread(piles, np.array((0.60, 0.40)), rng) == 0, 32, 16),
-        arrive_s=_between(rng, piles, 18.0, 1.0, 16.05, 20.0),
-        depart_s=_between(rng, piles, 32.0, 0.5, 31.0, 33.0),
+        arrive_s=_between(rng, piles, 18.0, 1.0, (16.05, 20.0)),
+        depart_s=_between(rng, piles, 32.0, 0.5, (31.0, 33.0)),
         need_wh=np.full(piles, 9000.0),
         draw=rng.uniform(0.93, 0.97, piles),
         start_s=rng.uniform(10.0, 40.0, piles),
@@ -111,8 +111,9 @@ def _spread(count: int, shares: Floats, rng: np.random.Generator) -> Ints:
     return np.asarray(rng.permutation(labels), dtype=np.int64)
 
 
-def _between(rng: np.random.Generator, count: int, mean_h: float, sd_h: float, low_h: float, high_h: float) -> Ints:
+def _between(rng: np.random.Generator, count: int, mean_h: float, sd_h: float, bounds_h: tuple[float, float]) -> Ints:
     """Whole seconds from a normal distribution, drawn again outside its bounds."""
+    low_h, high_h = bounds_h
     hours = rng.normal(mean_h, sd_h, count)
     while (outside := (hours < low_h) | (hours > high_h)).any():
         hours[outside] = rng.normal(mean_h, sd_h, int(outside.sum()))

@@ -1,7 +1,7 @@
 """The emulated transformer meter: a real Modbus TCP server laid out like an Eastron SDM630.
 
-It is encoded from the datasheet's own parameter numbers in hil_tests/golden, never from the drivers' table: a table that
-is wrong must not agree with itself.
+It is encoded from the datasheet's own parameter numbers in hil_tests/golden, never from the drivers' table: a table
+that is wrong must not agree with itself.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from hil_tests.rig.plant import Busbar
 
 READY_S = 10.0
-SILENCE_S = 3600.0
+CLOSING_S = 0.02
+"""What open connections get to be closed in, so that their clients see the end."""
 
 logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
 
@@ -45,20 +46,18 @@ class MeterServer:
         self.mute = False
         """A silent meter: it takes requests and answers none."""
         self.import_kwh = 1000.0
-        self._loop = asyncio.new_event_loop()
-        self._server: ModbusTcpServer | None = None
         self._thread: threading.Thread | None = None
+        self._end = lambda: None
 
     def start(self) -> None:
-        """Listen. Raises OSError when the port is in use."""
+        """Listen, for the first time or again. Raises OSError when the port is in use."""
         ready = threading.Event()
         trouble: list[BaseException] = []
 
         def serve() -> None:
-            asyncio.set_event_loop(self._loop)
             try:
-                self._loop.run_until_complete(self._listen(ready))
-            except (OSError, asyncio.CancelledError) as err:
+                asyncio.run(self._serve(ready))
+            except (OSError, RuntimeError) as err:
                 trouble.append(err)
                 ready.set()
 
@@ -69,11 +68,10 @@ class MeterServer:
 
     def stop(self) -> None:
         """Close the port and every connection."""
-        server = self._server
-        if server is not None and self._thread is not None:
-            asyncio.run_coroutine_threadsafe(server.shutdown(), self._loop).result(READY_S)
-            self._thread.join(READY_S)
-            self._server = None
+        thread, self._thread = self._thread, None
+        if thread is not None and thread.is_alive():
+            self._end()
+            thread.join(READY_S)
 
     def show(self, bar: Busbar, seconds: float) -> None:
         """Put the busbar on the display; ``seconds`` have passed since the last call."""
@@ -107,7 +105,7 @@ class MeterServer:
             words[at], words[at + 1] = struct.unpack(">HH", struct.pack(">f", value))
         self._words = words
 
-    async def _listen(self, ready: threading.Event) -> None:
+    async def _serve(self, ready: threading.Event) -> None:
         device = SimDevice(
             self.unit,
             simdata=(
@@ -118,20 +116,23 @@ class MeterServer:
             ),
             action=self._answer,
         )
-        self._server = ModbusTcpServer(device, address=("127.0.0.1", self.port), ignore_missing_devices=True)
-        if not await self._server.listen():
+        server = ModbusTcpServer(device, address=("127.0.0.1", self.port), ignore_missing_devices=True)
+        if not await server.listen():
             raise OSError("already in use")
-        transport = self._server.transport
-        self.port = transport.sockets[0].getsockname()[1]
+        listener: Any = server.transport
+        self.port = listener.sockets[0].getsockname()[1]
+        loop, over = asyncio.get_running_loop(), asyncio.Event()
+        self._end = lambda: loop.call_soon_threadsafe(over.set)
         ready.set()
-        await self._server.serving
-        self._server.close()
+        await over.wait()
+        server.close()
+        await asyncio.sleep(CLOSING_S)
 
     async def _answer(
         self, _function: int, start: int, address: int, count: int, registers: list[int], values: object
     ) -> None:
         if self.mute:
-            await asyncio.sleep(SILENCE_S)
+            raise asyncio.CancelledError  # ends the request's own task: it is never answered, not even later
         if values is None and count > 2:
             self.reads += 1
         words = self._words

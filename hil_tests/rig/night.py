@@ -35,7 +35,7 @@ CONTROLLER = (sys.executable, "-m", "tools.cli", "run")
 """The controller is a process of its own: the daemon as a gateway runs it."""
 CYCLE_S = 10
 """Simulated seconds between two ticks of the controller."""
-CONNECT_MS = 10_000
+CONNECT_MS = 4_000
 GRANT_S = 60.0
 DAY = datetime(2026, 1, 15, tzinfo=ZoneInfo("Asia/Shanghai"))
 """Midnight of the emulated night's first day."""

@@ -22,7 +22,7 @@ _EV_TAN = float(np.tan(np.arccos(EV_PF)))
 
 @dataclass(slots=True)
 class Busbar:
-    """What flows at the transformer's secondary side: per phase kW, kvar, A; total kVA. ``base_kva``: residents alone."""
+    """What flows at the transformer's secondary side: per phase kW, kvar, A; total kVA; ``base_kva``: residents."""
 
     p_kw: Floats
     q_kvar: Floats

@@ -6,12 +6,14 @@ A minute over is one above the limit in which residents alone are not above it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hil_tests.rig.community import VALLEY_S, Floats
-from hil_tests.rig.plant import Busbar, Plant
+
+if TYPE_CHECKING:
+    from hil_tests.rig.plant import Busbar, Plant
 
 MET_WITHIN_WH = 110.0
 NIGHT_MIN = (22 * 60, 32 * 60)
@@ -60,7 +62,8 @@ class Recorder:
     def minutes(self, values: list[float]) -> Floats:
         """1-min means of a per-second series; the rest of a last, broken minute is left out."""
         whole = len(values) // 60 * 60
-        return np.asarray(values[:whole], dtype=np.float64).reshape(-1, 60).mean(axis=1)
+        means: Floats = np.asarray(values[:whole], dtype=np.float64).reshape(-1, 60).mean(axis=1)
+        return means
 
     def met(self) -> list[bool]:
         """Which requests were met."""

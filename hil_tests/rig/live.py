@@ -1,0 +1,240 @@
+"""A small area in real time: the same plant, chargers and meter server as the nights, a plant second every second.
+
+One thread advances the plant on a schedule that does not drift, lets setpoints in between the seconds, shows the busbar
+on the meter and speaks for the chargers. It outlives its broker. Faults and loads are set from outside; what happened
+stands in a history, so that a reaction is measured and not waited for.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from drivers.link import Link
+from edge.clock import monotonic_ms
+from hil_tests.rig.area import AREA, write_area
+from hil_tests.rig.chargers import Chargers
+from hil_tests.rig.community import BASE_PF, VOLT, Cars, Community, Floats, sample_cars
+from hil_tests.rig.meter import MeterServer
+from hil_tests.rig.plant import Plant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from hil_tests.rig.night import Address
+
+SMALL = Community("small", rating_kva=250, peak_kw=133.0, valley_kw=133.0, piles=16)
+"""Residents alone load this transformer to 56 %: there is room for some of the cars, never for all."""
+NOISE_PCT = 0.3
+"""Sigma of the residents' noise, % of rating on each phase; flat otherwise."""
+NOISE_S = 3600
+NEED_WH = 60_000.0
+STAY_S = 10 * 3600
+FAR_S = 1 << 40
+EXCHANGE_MS = 100
+KEPT = 7200
+POLL_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Second:
+    """One second of the area as it truly was. ``at_ms`` is real, monotonic; loads in % of rating, true S."""
+
+    at_ms: int
+    loading_pct: float
+    base_pct: float
+    phase_pct: float
+    ev_pct: float
+    charging: int
+    allowed_ma: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One setpoint as it came off the wire."""
+
+    at_ms: int
+    charger: str
+    payload: bytes
+
+
+class LiveArea:
+    """An emulated area in real time, as a context manager. ``config`` is the controller's configuration file.
+
+    The first ``plugged`` cars stand there from the start, uncharged; the others come with ``plug_in``. The broker may
+    be absent, and so may the meter when ``meter_on`` is False: ``meter.start()`` brings it.
+    """
+
+    def __init__(
+        self,
+        broker: Address,
+        folder: Path,
+        *,
+        community: Community = SMALL,
+        seed: int = 1,
+        plugged: int | None = None,
+        lease_s: int = 60,
+        meter_port: int = 0,
+        meter_on: bool = True,
+    ) -> None:
+        self.community, self.broker, self.lease_s, self.meter_on = community, broker, lease_s, meter_on
+        self.config = folder / "area.toml"
+        cars = waiting_cars(community.piles, seed, community.piles if plugged is None else plugged)
+        self.plant = Plant(community, cars, flat_base_kw(community, seed), 0)
+        self.chargers = Chargers(self.plant, seed)
+        self.meter = MeterServer(meter_port)
+        self._link = Link(broker.host, broker.port, "rig-live", (f"taiqu/{AREA}/+/dn/#",))
+        self._lock = threading.Lock()
+        self._seconds: deque[Second] = deque(maxlen=KEPT)
+        self._told: deque[Told] = deque(maxlen=KEPT)
+        self._wished = np.zeros(community.piles, dtype=bool)
+        self._online = False
+        self._over = threading.Event()
+        self._crash: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="live-area", daemon=True)
+
+    def __enter__(self) -> Self:
+        if self.meter_on:
+            self.meter.start()
+        if not self.meter.port:
+            raise ValueError("a meter that starts later needs its meter_port now")
+        where = (self.broker.host, self.broker.port)
+        write_area(
+            self.config, self.community, self.chargers, self.meter.port, where,
+            period_s=1.0, valley="[]", lease_s=self.lease_s,
+        )  # fmt: skip
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        self._link.close()
+        self.meter.stop()
+
+    # ------------------------------------------------------------------------------------------------ what one may do
+    def base_step(self, percent_of_rating: float) -> int:
+        """Set the residents' extra load, % of rating (S); 0 takes it back. Returns when, real ms."""
+        with self._lock:
+            self.plant.extra_kw = percent_of_rating / 100.0 * self.community.rating_kva * BASE_PF
+            return monotonic_ms()
+
+    def plug_in(self, piles: Iterable[int]) -> int:
+        """Let cars come home to these piles now. Returns when, real ms."""
+        with self._lock:
+            self.plant.cars.arrive_s[list(piles)] = self.plant.second
+            return monotonic_ms()
+
+    # ----------------------------------------------------------------------------------------------- what one may ask
+    def history(self, since_ms: int = 0) -> list[Second]:
+        """Every second since ``since_ms``."""
+        with self._lock:
+            return [second for second in self._seconds if second.at_ms >= since_ms]
+
+    def told(self, since_ms: int = 0) -> list[Told]:
+        """Every setpoint that arrived since ``since_ms``."""
+        with self._lock:
+            return [told for told in self._told if told.at_ms >= since_ms]
+
+    def reaction_s(self, holds: Callable[[Second], bool], since_ms: int, within_s: float) -> float:
+        """How long after ``since_ms`` a second first fulfilled ``holds``, waited for while it has not yet, in s.
+
+        Raises TimeoutError when none did within ``within_s``, with the last second seen.
+        """
+        end_ms = since_ms + round(within_s * 1000)
+        while True:
+            seconds = self.history(since_ms)
+            for second in seconds:
+                if second.at_ms <= end_ms and holds(second):
+                    return (second.at_ms - since_ms) / 1000
+            if self._crash is not None:
+                raise RuntimeError("the emulated area has ended") from self._crash
+            if monotonic_ms() > end_ms:
+                raise TimeoutError(f"not within {within_s:g} s; last: {seconds[-1] if seconds else 'nothing'}")
+            time.sleep(POLL_S)
+
+    # ------------------------------------------------------------------------------------------------------ its thread
+    def _run(self) -> None:
+        next_ms = monotonic_ms()
+        try:
+            while not self._over.is_set():
+                # A bench that was held up makes up for it: the chargers' clocks are the plant's, and must not lag.
+                while monotonic_ms() >= next_ms:
+                    self._second()
+                    next_ms += 1000
+                self._exchange(next_ms)
+        except BaseException as err:
+            self._crash = err
+            raise
+
+    def _second(self) -> None:
+        rating = float(self.community.rating_kva)
+        with self._lock:
+            self.chargers.within_ms = 0
+            self.chargers.before_second()
+            bar = self.plant.step()
+            self._seconds.append(
+                Second(
+                    monotonic_ms(),
+                    bar.s_kva / rating * 100.0,
+                    bar.base_kva / rating * 100.0,
+                    float(bar.i_a.max()) * VOLT * 3.0 / rating / 10.0,
+                    bar.ev_kw / rating * 100.0,
+                    int((self.plant.current_a > 0.0).sum()),
+                    self.chargers.allowed_ma(),
+                )
+            )
+        self.meter.show(bar, 1.0)
+
+    def _exchange(self, next_ms: int) -> None:
+        """Let setpoints in for a while, and answer them: an acknowledgement does not wait for the next second."""
+        self._link.pump(min(next_ms, monotonic_ms() + EXCHANGE_MS))
+        now_ms = monotonic_ms()
+        with self._lock:
+            self.chargers.within_ms = min(max(now_ms - next_ms + 1000, 0), 999)
+            for topic, payload in self._link.take():
+                parts = topic.split("/")
+                if parts[4] == "set":
+                    self._told.append(Told(now_ms, parts[2], payload))
+                    self.chargers.obey(parts[2], payload)
+            self._speak()
+
+    def _speak(self) -> None:
+        """Telemetry and wishes; all of it again once the broker is back."""
+        online = self._link.connected
+        if online and not self._online:
+            self.chargers.speak_up()
+            self._wished[:] = False
+        self._online = online
+        if not online:
+            return
+        for name, payload in self.chargers.telemetry():
+            self._link.publish(f"taiqu/{AREA}/{name}/up/state", payload)
+        for k in np.flatnonzero(self.plant.plugged & ~self._wished):
+            wish = f'{{"v":1,"want_wh":{int(NEED_WH)},"depart_s":{int(time.time()) + STAY_S}}}'
+            self._wished[k] = self._link.publish(f"taiqu/{AREA}/{self.chargers.ids[k]}/up/wish", wish)
+
+
+def waiting_cars(piles: int, seed: int, plugged: int) -> Cars:
+    """Cars that begin 2 s after their release and stay for ever; the first ``plugged`` are there, the others away."""
+    cars = sample_cars(piles, np.random.default_rng((seed, 2)))
+    return replace(
+        cars,
+        arrive_s=np.where(np.arange(piles) < plugged, -1, FAR_S),
+        depart_s=np.full(piles, 2 * FAR_S),
+        need_wh=np.full(piles, NEED_WH),
+        start_s=np.full(piles, 2.0),
+    )
+
+
+def flat_base_kw(community: Community, seed: int) -> Floats:
+    """An hour of residents at their peak, kW, shape (seconds, 3), with a little seeded noise; then it stays."""
+    rng = np.random.default_rng((seed, 1))
+    sigma = community.rating_kva * BASE_PF / 3.0 * NOISE_PCT / 100.0
+    return community.peak_kw / 3.0 + sigma * np.clip(rng.normal(size=(NOISE_S, 3)), -3.0, 3.0)

@@ -1,0 +1,237 @@
+"""What a user meets at the command line: good answers, and one clear line with exit code 2 for each mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from drivers.broker import BrokerChild
+from hil_tests.rig.meter import MeterServer
+from hil_tests.rig.plant import Busbar
+from tools.cli import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from collections.abc import Callable, Iterator
+
+GOOD = """
+[area]
+id = "west"
+rating_kva = 400
+[meter]
+model = "eastron_sdm630"
+tcp = "127.0.0.1:{meter}"
+[broker]
+host = "127.0.0.1"
+port = {broker}
+[charging]
+fallback_a = 0
+valley = []
+[[chargers]]
+id = "cp-01"
+phase = "A"
+max_a = 32
+"""
+
+
+@pytest.fixture
+def area(tmp_path: Path) -> Callable[..., Path]:
+    """Write an area.toml with ports and, if wanted, one piece replaced."""
+
+    def write(old: str = "", new: str = "", meter: int = 1, broker: int = 1) -> Path:
+        path = tmp_path / "area.toml"
+        text = GOOD.format(meter=meter, broker=broker)
+        assert old in text
+        path.write_text(text.replace(old, new) if old else text, encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def closed_port() -> int:
+    """A port on which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    """A port that somebody has."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield int(server.getsockname()[1])
+
+
+def fails(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """Run a command that must fail: exit code 2, nothing on standard output, no traceback; give its words."""
+    assert main(list(argv)) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Traceback" not in err
+    return err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("rating_kva", "rating_kwa", "rating_kva"),
+        ("rating_kva = 400", 'rating_kva = "400"', "rating_kva"),
+        ('id = "west"', 'id = "west"\nlimit_pct = 0.8', "80"),
+        ('phase = "A"', 'phase = "D"', "phase"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["check", "run"])
+def test_bad_configuration_is_refused_by_every_command(
+    area: Callable[..., Path], capsys: pytest.CaptureFixture[str], verb: str, old: str, new: str, words: str
+) -> None:
+    """A wrong key, type or value ends check and run alike, naming the file and the place."""
+    err = fails(capsys, verb, str(area(old, new)))
+    assert "area.toml" in err
+    assert words in err
+    assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("verb", ["check", "run"])
+def test_missing_file_says_how_to_begin(tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str) -> None:
+    """A file that is not there is answered with the way to make one."""
+    assert "taiqu example" in fails(capsys, verb, str(tmp_path / "nowhere.toml"))
+
+
+def test_check_reads_the_area_back(area: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    """A good file is read back in words and numbers."""
+    assert main(["check", str(area())]) == 0
+    out = capsys.readouterr().out
+    assert "400 kVA at 400 V = 577 A" in out
+
+
+def test_check_json_is_one_document(area: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    """With --json standard output is one JSON document."""
+    assert main(["check", str(area()), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["area"]["rating_va"] == 400_000
+
+
+def test_check_live_names_silent_meter_and_absent_broker(
+    area: Callable[..., Path], capsys: pytest.CaptureFixture[str], closed_port: int
+) -> None:
+    """Nobody at the meter's and the broker's address: two lines that name both, and exit code 2."""
+    path = area(meter=closed_port, broker=closed_port)
+    assert main(["check", str(path), "--live"]) == 2
+    err = capsys.readouterr().err.strip().splitlines()
+    assert len(err) == 2
+    assert f"meter 127.0.0.1:{closed_port}" in err[0]
+    assert f"broker 127.0.0.1:{closed_port}" in err[1]
+
+
+def test_check_live_names_a_meter_that_does_not_answer(
+    area: Callable[..., Path], capsys: pytest.CaptureFixture[str], closed_port: int
+) -> None:
+    """A meter that takes the request and stays silent is named with its time-out."""
+    meter = MeterServer()
+    meter.start()
+    meter.mute = True
+    try:
+        assert main(["check", str(area(meter=meter.port, broker=closed_port)), "--live"]) == 2
+    finally:
+        meter.stop()
+    assert "no reply within 0.8 s" in capsys.readouterr().err
+
+
+def test_check_live_succeeds_on_a_living_area(
+    area: Callable[..., Path], capsys: pytest.CaptureFixture[str], require: Callable[[str], None]
+) -> None:
+    """Meter and broker answer: exit code 0 and both are said to."""
+    require("mosquitto")
+    meter = MeterServer()
+    meter.start()
+    nothing = np.zeros(3)
+    meter.show(Busbar(nothing, nothing, nothing, 0.0, 0.0, 0.0, 0.0), 1.0)
+    try:
+        with BrokerChild.start("mosquitto") as broker:
+            assert main(["check", str(area(meter=meter.port, broker=broker.port)), "--live"]) == 0
+    finally:
+        meter.stop()
+    out = capsys.readouterr().out
+    assert "the meter answers" in out
+    assert "takes us in" in out
+
+
+def test_demo_refuses_a_directory_it_cannot_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Results are checked for before a night is played: a file in the way of --out ends the demo at once."""
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    assert "--out" in fails(capsys, "demo", "--out", str(tmp_path / "file" / "dir"))
+
+
+def test_demo_refuses_an_unwritable_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A directory without write permission is named with what to do (root may write anywhere: then it is skipped)."""
+    if os.geteuid() == 0:
+        # Root ignores permissions, but not a file system that has none.
+        assert "--out" in fails(capsys, "demo", "--out", "/proc/taiqu-demo")
+        return
+    tmp_path.chmod(0o500)
+    assert "--out" in fails(capsys, "demo", "--out", str(tmp_path / "dir"))
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (("--piles", "0"), "--piles 0"),
+        (("--piles", "1001"), "--piles 1001"),
+        (("--seed", "-1"), "--seed -1"),
+        (("--broker", "nonsense"), "HOST:PORT"),
+        (("--broker", "127.0.0.1:99999"), "HOST:PORT"),
+        (("--meter-port", "70000"), "--meter-port 70000"),
+    ],
+)
+def test_demo_refuses_nonsense(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], argv: tuple[str, ...], words: str
+) -> None:
+    """Every option out of range is one line."""
+    assert words in fails(capsys, "demo", "--out", str(tmp_path), *argv)
+
+
+def test_demo_names_a_port_in_use(tmp_path: Path, capsys: pytest.CaptureFixture[str], taken_port: int) -> None:
+    """The emulated meter's port is taken: the port is named."""
+    err = fails(capsys, "demo", "--piles", "2", "--out", str(tmp_path), "--meter-port", str(taken_port))
+    assert str(taken_port) in err.strip().splitlines()[-1]
+
+
+def test_demo_names_a_broker_that_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str], closed_port: int) -> None:
+    """A configured broker that is not there is named; no other is taken in its place."""
+    err = fails(capsys, "demo", "--piles", "2", "--out", str(tmp_path), "--broker", f"127.0.0.1:{closed_port}")
+    assert f"127.0.0.1:{closed_port}" in err.strip().splitlines()[-1]
+
+
+def test_wrong_option_is_exit_code_2() -> None:
+    """A misspelt option is refused by the parser with the usual exit code."""
+    with pytest.raises(SystemExit) as caught:
+        main(["demo", "--comunity", "A"])
+    assert caught.value.code == 2
+
+
+def test_run_refuses_an_unwritable_journal(area: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    """A journal that cannot be opened is said before anything is controlled."""
+    assert "/proc/nowhere/journal" in fails(capsys, "run", str(area()), "--journal", "/proc/nowhere/journal")
+
+
+def test_example_passes_its_own_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What `taiqu example` prints is a valid area.toml."""
+    assert main(["example"]) == 0
+    path = tmp_path / "area.toml"
+    path.write_text(capsys.readouterr().out, encoding="utf-8")
+    assert main(["check", str(path)]) == 0
+
+
+@pytest.mark.parametrize("argv", [["--version"], ["--help"], ["demo", "--help"]])
+def test_help_and_version_answer(argv: list[str]) -> None:
+    """The command explains itself in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.cli", *argv], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "taiqu" in done.stdout
