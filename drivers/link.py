@@ -12,6 +12,7 @@ import json
 import random
 import select
 import socket
+import struct
 import threading
 import time
 from collections import deque
@@ -93,7 +94,7 @@ class Link:
         self.heard = 0
         self.sent = 0
         self.lost_steps = 0
-        self.trouble = f"{self.where}: not tried yet"
+        self.trouble = f"{self.where}: connecting"
         self._markers: dict[str, tuple[int, int]] = {}
         self._since_drain = 0
         self._since_mark = 0
@@ -232,8 +233,11 @@ class Link:
     def _drop_if_stuck(self) -> None:
         raw: Any = self._client.socket()
         if raw is not None and self._is_stuck():
+            # Linger 0: the close drops what the kernel still holds instead of delivering it when the broker wakes.
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             with contextlib.suppress(OSError):
-                raw.shutdown(socket.SHUT_RDWR)  # what waits is dropped; the next read finds the end and we dial again
+                raw.shutdown(socket.SHUT_RD)
+            self._client.loop_read()  # finds the end, and closes
             self.trouble = f"{self.where}: takes no more messages. Is the broker overloaded or stopped?"
             self._ready = False
 

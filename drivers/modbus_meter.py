@@ -40,6 +40,7 @@ class ModbusMeter:
         self._misses = 0
         self._next_try_ms = 0
         self._refused = 0
+        self._no_connection = f"{self.where}: no connection. Check address, cable and that Modbus TCP is enabled"
 
     def read(self, now_ms: int) -> Meter:
         """One reading, asked for at ``now_ms``. Raises MeterError when the meter is silent or talks nonsense."""
@@ -59,11 +60,11 @@ class ModbusMeter:
         if self._client.connected:
             return
         if now_ms < self._next_try_ms:
-            raise MeterError(f"{self.where}: not connected, next try in {(self._next_try_ms - now_ms) / 1000:.0f} s")
+            raise MeterError(self._no_connection)
         if not self._client.connect():
             self._refused += 1
             self._next_try_ms = now_ms + RETRY_MS[min(self._refused, len(RETRY_MS) - 1)]
-            raise MeterError(f"{self.where}: no connection. Check address, cable and that Modbus TCP is enabled")
+            raise MeterError(self._no_connection)
         self._refused = 0
         self._misses = 0
 
@@ -73,9 +74,9 @@ class ModbusMeter:
         )
         try:
             reply = call(block.address, count=block.count, device_id=self.unit)
-        except (ModbusException, OSError) as err:
+        except (ModbusException, OSError):
             self._miss()
-            raise MeterError(f"{self.where}: no reply within {TIMEOUT_S} s ({type(err).__name__})") from None
+            raise MeterError(f"{self.where}: no reply within {TIMEOUT_S} s. Check unit, cable and power") from None
         registers = getattr(reply, "registers", None)
         if getattr(reply, "isError", lambda: True)() or registers is None or len(registers) != block.count:
             code = getattr(reply, "exception_code", "?")

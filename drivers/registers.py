@@ -1,7 +1,8 @@
 """Meter tables as rows, and the one engine that reads them.
 
 A row says where a value stands, how it is coded (type and word order are in the codec's name), and what it means.
-The planner turns rows into few block reads; the decoder turns registers into numbers in base units (V, A, W, var, VA, Hz, Wh).
+The planner turns rows into few block reads; the decoder turns registers into numbers in base units (V, A, W, var, VA,
+Hz, Wh).
 """
 
 from __future__ import annotations

@@ -1,16 +1,17 @@
 """What is known of every charger, latched once a tick, and what must be sent to it.
 
-Silence is not idleness: a charger that has not been heard counts at the most it might draw. A renewal answers telemetry,
-so that the lease counts from the charger's own fresh stamp.
+Silence is not idleness: a charger that has not been heard counts at the most it might draw. A renewal answers
+telemetry, so that the lease counts from the charger's own fresh stamp.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from edge.core import ledger
-from edge.core.model import CHARGING, FINISHED, NEVER, UNPLUGGED, WAITING, Charger, Command
+from edge.core.model import CHARGING, FAULTED, FINISHED, NEVER, UNPLUGGED, WAITING, Charger, Command
 from edge.ports import ChargerState, Message, Setpoint, Wish
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class Unit:
     depart_ms: int = NEVER
     set_ma: int = 0
     seq: int = 0
+    epoch: int = 0
+    """Its own epoch when it alone is ahead of the fleet: an odd charger is handled alone."""
     echo: tuple[int, int] = (-1, -1)
     """The telemetry stamp (boot, tick) that the last setpoint echoed."""
     sent: tuple[ledger.Sent, ...] = ()
@@ -51,7 +54,7 @@ class Fleet:
     depart_of: Callable[[Wish | None, int], int]
     epoch: int = 0
     newest_epoch: int = 0
-    """The newest epoch any charger has echoed."""
+    """The newest epoch of another controller."""
     rival: bool = False
     """A living lease of a newer epoch was seen: another controller commands this area."""
     strangers: set[str] = field(default_factory=set)
@@ -84,21 +87,32 @@ class Fleet:
             unit.depart_ms = self.depart_of(unit.wish, now_ms)
         unit.state, unit.heard_ms = state, now_ms
         unit.sent = ledger.outstanding(unit.sent, state.epoch, state.seq, now_ms)
-        self._fence(state)
+        self._fence(unit, state)
 
-    def _fence(self, state: ChargerState) -> None:
-        self.newest_epoch = max(self.newest_epoch, state.epoch)
-        if self.epoch and state.epoch > self.epoch:
-            if state.lease_ms > 0 and state.epoch <= self.epoch + EPOCH_JUMP_MAX:
-                self.rival = True
-            elif state.lease_ms == 0:
-                # Left over from a controller that is gone: this charger was silent while we started.
-                self.epoch = state.epoch + 1
+    def _fence(self, unit: Unit, state: ChargerState) -> None:
+        """Who has sent what we have not? Another controller that lives, or one that is gone, or the charger is odd."""
+        mine = max(self.epoch, unit.epoch)
+        if not self.epoch or (state.epoch, state.seq) <= (mine, unit.seq):
+            return
+        alive = state.epoch > mine and state.lease_ms > 0
+        if alive and (state.epoch <= mine + EPOCH_JUMP_MAX or self._echoes(state.epoch) > 1):
+            self.rival, self.newest_epoch = True, state.epoch
+        else:
+            unit.epoch = state.epoch + 1
+
+    def _echoes(self, epoch: int) -> int:
+        """How many chargers say that this is the newest epoch they have seen."""
+        return sum(unit.state is not None and unit.state.epoch == epoch for unit in self.units.values())
 
     def begin_epoch(self) -> None:
         """Become the newest controller of the area. Called once, when the start-up rule is fulfilled."""
-        self.epoch = self.newest_epoch + 1
+        echoed = Counter(unit.state.epoch for unit in self.units.values() if unit.state is not None)
+        near = self.epoch + EPOCH_JUMP_MAX
+        self.epoch = max((e for e, count in echoed.items() if e <= near or count > 1), default=0) + 1
         self.rival = False
+        for unit in self.units.values():
+            if unit.state is not None and unit.state.epoch >= self.epoch:
+                unit.epoch = unit.state.epoch + 1
 
     def view(self, now_ms: int) -> tuple[Charger, ...]:
         """The latched image of every charger, sorted by id."""
@@ -115,18 +129,23 @@ class Fleet:
                 unit.set_ma, most, True, 0, NEVER,
             )  # fmt: skip
         silent = now_ms - unit.heard_ms > SILENT_MS.get(state.plug, SILENT_MS_MIN)
-        plugged = state.plug in (WAITING, CHARGING)
-        ma = max(state.ma)
-        possible = ledger.possible_ma(
-            unit.sent, plugged, silent, state.allowed_ma, unit.heard_ms + state.lease_ms, ma, state.fallback_ma, now_ms
-        )
+        plugged = state.plug not in (UNPLUGGED, FINISHED, FAULTED)
+        # Whatever it claims, it cannot be more than its nameplate; what flows beyond that is in the base.
+        plate_ma = config.max_ma
+        ma, allowed_ma = min(max(state.ma), plate_ma), min(state.allowed_ma, plate_ma)
+        fallback_ma = min(state.fallback_ma, plate_ma)
+        until_ms = ledger.lease_end_ms(unit.heard_ms, state.lease_ms)
+        possible = ledger.possible_ma(unit.sent, plugged, silent, allowed_ma, until_ms, ma, fallback_ma, now_ms)
+        # A setpoint whose lease is over is history: back to it leads a ramp, not a jump.
+        over = state.lease_ms == 0 or now_ms >= until_ms
+        set_ma = min(unit.set_ma, possible) if over else unit.set_ma
         want_wh = unit.wish.want_wh if unit.wish is not None else self.charging.default_want_wh
         return Charger(
-            name, config.phases, lines, config.phase_known, min(config.max_ma, state.max_ma), state.fallback_ma,
-            state.plug, ma, state.allowed_ma, unit.set_ma, possible, silent, want_wh - state.wh, unit.depart_ms,
+            name, config.phases, lines, config.phase_known, min(plate_ma, state.max_ma), fallback_ma,
+            state.plug, ma, allowed_ma, set_ma, possible, silent, want_wh - state.wh, unit.depart_ms,
         )  # fmt: skip
 
-    def due(self, commands: Iterable[Command], now_ms: int) -> list[Setpoint]:
+    def due(self, commands: Iterable[Command]) -> list[Setpoint]:
         """The setpoints this tick must send, lowerings first: changes, renewals that answer telemetry, and repeats."""
         lower: list[Setpoint] = []
         other: list[Setpoint] = []
@@ -135,8 +154,9 @@ class Fleet:
             state = unit.state
             if state is None or not self._is_due(unit, state, command):
                 continue
+            epoch = max(self.epoch, unit.epoch)
             setpoint = Setpoint(
-                command.id, self.epoch, unit.seq + 1, state.boot, state.tick_ms, command.ma, self.charging.lease_ms
+                command.id, epoch, unit.seq + 1, state.boot, state.tick_ms, command.ma, self.charging.lease_ms
             )
             (lower if command.ma < unit.set_ma else other).append(setpoint)
         return lower + other
@@ -144,17 +164,20 @@ class Fleet:
     def _is_due(self, unit: Unit, state: ChargerState, command: Command) -> bool:
         if command.ma != unit.set_ma:
             return True
-        stamp = (state.boot, state.tick_ms)
-        if stamp == unit.echo:
+        if (state.boot, state.tick_ms) == unit.echo:
             return False  # it has said nothing since: a second message could tell it nothing new
+        high = state.allowed_ma > command.ma
         if state.plug not in (WAITING, CHARGING):
-            return state.lease_ms > 0 and state.allowed_ma > command.ma
-        if command.ma == state.fallback_ma:
-            return state.allowed_ma != command.ma  # the last message was lost
-        if command.ma > state.fallback_ma and not command.renew:
-            return False
-        renewed = unit.echo[0] == state.boot and state.tick_ms - unit.echo[1] < self.charging.lease_ms // 4
-        return not renewed or state.allowed_ma != command.ma
+            return state.lease_ms > 0 and high
+        lost = (state.epoch, state.seq) < (max(self.epoch, unit.epoch), unit.seq)
+        if lost and (high or (command.renew and state.allowed_ma < command.ma)):
+            return True
+        if command.ma == state.fallback_ma or not command.renew:
+            # Needs no lease, or gets none: only what is above the fallback is worth a word.
+            high = state.allowed_ma > max(command.ma, state.fallback_ma)
+            if not high:
+                return False
+        return unit.echo[0] != state.boot or state.tick_ms - unit.echo[1] >= self.charging.lease_ms // 4
 
     def sent(self, setpoint: Setpoint, now_ms: int) -> None:
         """Remember a setpoint that has left: it may flow from now on."""
@@ -163,9 +186,10 @@ class Fleet:
         unit.echo = (setpoint.boot, setpoint.tick_ms)
         ends_ms = ledger.lease_end_ms(now_ms, setpoint.lease_ms)
         entry = ledger.Sent(setpoint.epoch, setpoint.seq, setpoint.ma, ends_ms)
-        kept = unit.sent[-OUTSTANDING_MAX:]
-        if len(unit.sent) > OUTSTANDING_MAX:
+        alive = tuple(s for s in unit.sent if s.ends_ms > now_ms)
+        kept = alive[-OUTSTANDING_MAX:]
+        if len(alive) > OUTSTANDING_MAX:
             # Bounded, and never forgetful: what is dropped is folded into the oldest that is kept.
-            worst = max(s.ma for s in unit.sent[:-OUTSTANDING_MAX])
+            worst = max(s.ma for s in alive[:-OUTSTANDING_MAX])
             kept = (ledger.Sent(kept[0].epoch, kept[0].seq, max(worst, kept[0].ma), kept[0].ends_ms), *kept[1:])
         unit.sent = (*kept, entry)

@@ -48,7 +48,6 @@ class Controller:
         self.control = control.start()
         self.guard: guard.State | None = None
         self.reading: Meter | None = None
-        self._asked_ms = NEVER
         self.wall_s: float | None = None
         self.now_ms = 0
         self.quiet_until_ms = NEVER
@@ -83,10 +82,12 @@ class Controller:
         log.info("stopping: %d chargers lowered to their fallback", sent)
 
     def _read_meter(self) -> None:
-        """Ask the meter, no faster than it can answer: a slow one would repeat old registers under a new age."""
-        if self.now_ms - self._asked_ms < self.config.meter.period_ms - EARLY_MS:
+        """Ask the meter, no faster than it can answer: a slow one would repeat old registers under a new age.
+
+        One that has not answered is asked again in the next tick.
+        """
+        if self.reading and self.now_ms - self.reading.at_ms < self.config.meter.period_ms - EARLY_MS:
             return
-        self._asked_ms = self.now_ms
         try:
             self.reading = self.meter.read(self.now_ms)
         except MeterError as err:
@@ -136,7 +137,7 @@ class Controller:
     def _send(self, commands: tuple[Command, ...]) -> int:
         """What is due leaves now, lowerings first; what the broker does not take is not sent later."""
         sent = 0
-        for setpoint in self.fleet.due(commands, self.now_ms):
+        for setpoint in self.fleet.due(commands):
             if self.chargers.send(setpoint):
                 self.fleet.sent(setpoint, self.now_ms)
                 sent += 1
@@ -182,9 +183,8 @@ class Controller:
 
     def _say(self, topic: str, text: str, level: int = logging.INFO) -> None:
         """One readable line on every change of state, none while it stays."""
-        key = text.split(", next try in ", maxsplit=1)[0]
-        if self._said.get(topic) != key:
-            self._said[topic] = key
+        if self._said.get(topic) != text:
+            self._said[topic] = text
             log.log(level, "%s: %s", self.config.area_id, text)
 
 

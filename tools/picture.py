@@ -30,7 +30,7 @@ def draw_night(record: NightRecord, path: Path) -> None:
     figure = Figure(figsize=(SIZE_PX[0] / DPI, SIZE_PX[1] / DPI), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
     grid = figure.add_gridspec(
-        2, 1, height_ratios=(2.5, 1), left=0.055, right=0.985, top=0.845, bottom=0.055, hspace=0.26
+        2, 1, height_ratios=(2.5, 1), left=0.055, right=0.97, top=0.845, bottom=0.055, hspace=0.26
     )
     upper = figure.add_subplot(grid[0])
     lower = figure.add_subplot(grid[1], sharex=upper)
@@ -39,12 +39,13 @@ def draw_night(record: NightRecord, path: Path) -> None:
     _cars(lower, record.controlled)
     for axes in (upper, lower):
         _time_axis(axes, record.controlled)
+    _name_valley(upper)
     figure.savefig(path, format="png", dpi=DPI)
 
 
 def _titles(figure: Figure, record: NightRecord) -> None:
     summary = record.summary
-    figure.text(0.055, 0.945, headline(summary)[0], fontsize=18, fontweight="bold", color=INK, va="center")
+    figure.text(0.055, 0.945, headline(summary)[0], fontsize=15.5, fontweight="bold", color=INK, va="center")
     under = (
         f"Community {summary['community']}, {summary['rating_kva']:g} kVA transformer, {summary['piles']} chargers, "
         f"seed {summary['seed']}. Loading as one-minute means of apparent power in % of the rating."
@@ -105,6 +106,9 @@ def _time_axis(axes: Axes, trace: Trace) -> None:
     axes.xaxis.set_major_locator(MultipleLocator(60))
     axes.xaxis.set_major_formatter(FuncFormatter(_clock))
     axes.axvspan(*VALLEY_MIN, color=BAND, linewidth=0, zorder=0)
+
+
+def _name_valley(axes: Axes) -> None:
     axes.annotate(
         "price valley 23:00–08:00",
         xy=(VALLEY_MIN[0], 1),

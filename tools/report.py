@@ -53,7 +53,8 @@ STRINGS: dict[str, Both] = {
         "负载率最高 {peak} %，仅在居民负荷自身超过限值 {limit} % 时超限（无序充电：{ghost} %）。",
     ),
     "load_over": (
-        "Loading was above the {limit} % limit for {over} min, peak {peak} % (uncontrolled: {ghost_over} min, {ghost} %).",
+        "Loading was above the {limit} % limit for {over} min, peak {peak} % "
+        "(uncontrolled: {ghost_over} min, {ghost} %).",
         "负载率超过限值 {limit} % 共 {over} 分钟，最高 {peak} %（无序充电：{ghost_over} 分钟，{ghost} %）。",
     ),
     "controlled": ("Controlled", "有序充电"),
@@ -125,8 +126,9 @@ STRINGS: dict[str, Both] = {
         "controller believes. A minute counts as over the limit when residents alone were below it. A car counts as "
         "charged when at most 0.11 kWh of its request is missing at departure. The uncontrolled night has the same "
         "residents and the same cars, without the controller.",
-        "负载率为被仿真配变的真实视在功率与额定容量之比，取 1 分钟平均值，而非控制器的估计值。居民负荷自身未超限而总负载超限的"
-        "分钟计为超限。离开时电量缺口不超过 0.11 kWh 计为充好。无序充电之夜的居民负荷与车辆相同，只是没有控制器。",
+        "负载率为被仿真配变的真实视在功率与额定容量之比，取 1 分钟平均值，而非控制器的估计值。"
+        "居民负荷自身未超限而总负载超限的分钟计为超限。"
+        "离开时电量缺口不超过 0.11 kWh 计为充好。无序充电之夜的居民负荷与车辆相同，只是没有控制器。",
     ),
 }
 
@@ -189,7 +191,9 @@ def render_report(record: NightRecord) -> str:
         "verdict_class": "good" if passed(record.summary["controlled"]) else "bad",
         "tiles": "\n".join(_tile_html(tile, texts) for tile in tiles),
         "numbers": "\n".join(_row_html(tile, texts) for tile in tiles),
-        "replay": html.escape(f"taiqu demo --community {record.summary['community']} --seed {record.summary['seed']}"),
+        "replay": html.escape(
+            "taiqu demo --community {community} --seed {seed} --piles {piles}".format_map(record.summary)
+        ),
     }
 
     # One pass over the template: what a slot brings in is never searched for slots again.
@@ -253,16 +257,16 @@ def _tiles(summary: dict[str, Any]) -> list[Tile]:
     def pair(key: str, form: str) -> Both:
         return format(side[key], form), format(other[key], form)
 
-    peaks, phases = (
-        [loading_text(each[key], limit) for each in (side, other)] for key in ("peak_loading_pct", "peak_phase_pct")
-    )
+    def loading(key: str) -> Both:
+        return loading_text(side[key], limit), loading_text(other[key], limit)
+
     return [
-        Tile("tile_peak", *peaks, good=limit_held(side)),
+        Tile("tile_peak", *loading("peak_loading_pct"), good=limit_held(side)),
         Tile("tile_over", *pair("minutes_over_limit", ","), good=limit_held(side)),
         Tile("tile_cars", *pair("requests_met", ","), good=all_met(side)),
         Tile("tile_energy", *pair("energy_delivered_kwh", ",.1f")),
         Tile("tile_valley", *pair("valley_share_pct", ".1f")),
-        Tile("tile_phase", *phases),
+        Tile("tile_phase", *loading("peak_phase_pct")),
     ]
 
 
@@ -289,9 +293,7 @@ def _row_html(tile: Tile, texts: dict[str, Both]) -> str:
         return f"<td>{html.escape(f'{figure} {rest}')}</td>"
 
     name = html.escape(" · ".join(texts[tile.key]))
-    return (
-        f"<tr><th>{name}</th>{cell(tile.controlled, 'controlled')}{cell(tile.uncontrolled, 'uncontrolled')}</tr>"
-    )
+    return f"<tr><th>{name}</th>{cell(tile.controlled, 'controlled')}{cell(tile.uncontrolled, 'uncontrolled')}</tr>"
 
 
 def _page_data(record: NightRecord, texts: dict[str, Both]) -> dict[str, Any]:
@@ -308,7 +310,7 @@ def _page_data(record: NightRecord, texts: dict[str, Both]) -> dict[str, Any]:
 
 
 def _trace_data(trace: Trace, ghost: Trace) -> dict[str, Any]:
-    """Both nights on the controlled night's minutes. Two decimals: one more than shown, so that 79.96 stays below 80."""
+    """Both nights on the controlled night's minutes. One decimal more than shown, so that 79.96 stays below 80."""
     ghost_at = dict(zip(ghost.minute, _rounded(ghost.loading_pct, 2), strict=True))
     return {
         "minute": trace.minute,
@@ -328,7 +330,8 @@ def _rounded(values: Iterable[float], digits: int) -> list[float]:
 
 def _car_data(car: CarResult) -> list[Any]:
     """A row instead of an object: 900 cars would repeat ten names 900 times."""
-    times = [None if t is None else int(t) for t in (car.arrive_min, car.depart_min, car.first_charge_min, car.done_min)]
+    moments = (car.arrive_min, car.depart_min, car.first_charge_min, car.done_min)
+    times = [None if moment is None else int(moment) for moment in moments]
     return [car.charger, car.phase, car.max_a, *times, car.requested_wh, car.delivered_wh, int(car.met)]
 
 

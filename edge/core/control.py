@@ -26,8 +26,13 @@ from edge.core.model import (
     UNPLUGGED,
     WAIT_ROOM,
     WAIT_VALLEY,
+    WAITING,
+    Charger,
     Command,
+    Settings,
+    Snapshot,
     base_load,
+    believable,
     mean_mv,
     proven_draw,
     va_of,
@@ -48,6 +53,18 @@ REST_MS = 300000
 RUN_MS = 900000
 """A started car runs at least this long before another may take its place (rotation, 15 min)."""
 
+LATE_MS = 10000
+"""A charger that for so long draws more than it was told disobeys: it counts as measured (a car follows within 5 s)."""
+
+OBEY_MA = 1000
+"""Drawing this much more than told is still obeying: chargers round, and their meters are class 1 to 2."""
+
+GAP_MS, GAP_PERIODS = 5000, 3
+"""Readings further apart than this do not agree with each other: the proof for a raise begins anew."""
+
+CREDIT_VA_MIN = 5500
+"""What even a small transformer may save up: the start of one three-phase car, 6 A at up to 300 V."""
+
 SWAP_MS = 1800000
 """A waiting car replaces a running one only when its laxity is smaller by this."""
 
@@ -61,26 +78,23 @@ The peak-valley difference rate of the studied communities is 50 to 60 %, so the
 """
 
 VALLEY_USE_PERMILLE = 850
-"""How much of the room in the valley is counted on: cars leave before its end, taper, and draw 95 % of the allowance."""
+"""How much of the room in the valley is counted on: cars leave early, taper, and draw 95 % of the allowance."""
 
 NEED_MARGIN_WH = 50
 
-Unit = namedtuple("Unit", ("since_ms", "on", "raised_ms"))
-"""What control remembers of a charger: since when it is on or off, and its last raise."""
+Unit = namedtuple("Unit", ("since_ms", "on", "raised_ms", "late_ms"))
+"""What control remembers of a charger: since when it is on or off, its last raise, since when it disobeys."""
 
 State = namedtuple("State", ("units", "bases", "sample_ms", "peak_va", "credit_va", "credit_ms"))
-"""``bases``: the last base loads, newest last; ``peak_va``: the highest base seen; ``credit_va``: raise still allowed."""
-
-Room = namedtuple("Room", ("ma", "va"))
-"""Headroom: mA for each phase (a list) and VA in total (a list of one): they shrink as they are given away."""
+"""``bases``: the last base loads, newest last; ``peak_va``: the highest one; ``credit_va``: raise still allowed."""
 
 
-def start():
+def start() -> State:
     """The state of a controller that has seen nothing."""
     return State({}, (), NEVER, 0, 0, NEVER)
 
 
-def step(state, snapshot, settings, now_ms):
+def step(state: State, snapshot: Snapshot, settings: Settings, now_ms: int) -> tuple[State, tuple[Command, ...]]:
     """One decision. Returns ``(state, commands)``, one command a charger, in the order of ``snapshot.chargers``.
 
     Without a meter reading, or with the same reading as before, nothing is raised. Bad input (no chargers, a departure
@@ -95,67 +109,78 @@ def step(state, snapshot, settings, now_ms):
     return plan.finish()
 
 
-def _observe(state, snapshot, settings, now_ms):
+def _observe(state: State, snapshot: Snapshot, settings: Settings, now_ms: int) -> tuple[State, bool]:
     """Take the reading in, once: the base it shows, the raise credit it brings."""
     meter = snapshot.meter
     if meter is None or meter.at_ms <= state.sample_ms:
         return state, False
-    base = base_load(meter, proven_draw(snapshot.chargers, mean_mv(meter)))
-    bases = (state.bases + (base,))[-settings.raise_samples :]
+    draw = proven_draw(snapshot.chargers, mean_mv(meter))
+    if not believable(meter, draw):
+        return state, False
+    base = base_load(meter, draw)
+    together = meter.at_ms - state.sample_ms <= max(GAP_MS, GAP_PERIODS * settings.period_ms)
+    bases = ((state.bases if together else ()) + (base,))[-settings.raise_samples :]
     rate_va = settings.rated_va * RAISE_PERMILLE_PER_10S // 1000
     elapsed_ms = min(max(now_ms - state.credit_ms, 0), 10000)
     # A small transformer needs time to earn the start of one car; a large one must not save up for a jump.
-    cap_va = max(rate_va, 4500)
+    cap_va = max(rate_va, CREDIT_VA_MIN)
     credit_va = min(state.credit_va + rate_va * elapsed_ms // 10000, cap_va)
     peak_va = max(state.peak_va, base[3])
     return State(state.units, bases, meter.at_ms, peak_va, credit_va, now_ms), True
 
 
-def _worst(bases):
+def _worst(bases: tuple[tuple[int, ...], ...]) -> tuple[int, ...]:
     """The highest of the recent base loads on each phase and in total."""
     return tuple(max(base[k] for base in bases) for k in range(4))
 
 
-def _room(settings, limit_permille, base):
-    """Headroom = limit - margin - base, per phase and in total; negative when residents alone are above it."""
+def _room(settings: Settings, limit_permille: int, base: tuple[int, ...]) -> list[int]:
+    """Headroom = limit - margin - base: mA on each phase, then VA in total; negative where residents are above."""
     line = limit_permille - settings.margin_permille
     line_ma = settings.rated_ma * line // 1000
-    return Room([line_ma - base[p] for p in PHASES], [settings.rated_va * line // 1000 - base[3]])
+    room = [line_ma - base[p] for p in PHASES]
+    room.append(settings.rated_va * line // 1000 - base[3])
+    return room
 
 
-def laxity_ms(charger, mv, now_ms):
+def laxity_ms(charger: Charger, mv: int, now_ms: int) -> int:
     """Time to departure less the time still needed at full power, in ms; negative once the request cannot be met."""
     power_va = va_of(charger.max_ma, charger.lines, mv)
     need_ms = max(charger.need_wh, 0) * 3600000 // power_va if power_va > 0 else 0
-    return charger.depart_ms - now_ms - need_ms
+    laxity: int = charger.depart_ms - now_ms - need_ms
+    return laxity
 
 
 class _Plan:
     """The working sheet of one step: a target for each charger, changed in place until it is finished."""
 
-    def __init__(self, state, snapshot, settings, now_ms):
+    def __init__(self, state: State, snapshot: Snapshot, settings: Settings, now_ms: int) -> None:
         self.state = state
         self.snapshot = snapshot
         self.settings = settings
         self.now_ms = now_ms
         self.mv = mean_mv(snapshot.meter) if snapshot.meter is not None else 220000
-        self.target = {}
-        self.reason = {}
-        self.phase = {}
-        self.laxity = {}
-        self.running = []  # (laxity, id, charger), the most relaxed first
-        self.waiting = []  # the most urgent first
+        self.target: dict[str, int] = {}
+        self.reason: dict[str, int] = {}
+        self.phase: dict[str, int] = {}
+        self.laxity: dict[str, int] = {}
+        self.late: set[str] = set()  # who disobeys
+        self.running: list[tuple[int, str, Charger]] = []  # (laxity, id, charger), the most relaxed first
+        self.waiting: list[tuple[int, str, Charger]] = []  # the most urgent first
         for charger in snapshot.chargers:
             self._admit(charger)
         self.running.sort(key=_by_laxity)
         self.running.reverse()
         self.waiting.sort(key=_by_laxity)
 
-    def _admit(self, charger):
+    def _admit(self, charger: Charger) -> None:
         """Sort a charger into running, waiting or neither, and give it what it has."""
         name = charger.id
         self.phase[name] = -1
-        if charger.silent or charger.plug not in (1, CHARGING):
+        unit = self.state.units.get(name)
+        if unit is not None and unit.late_ms != NEVER and self.now_ms - unit.late_ms >= LATE_MS:
+            self.late.add(name)
+        if charger.silent or charger.plug not in (WAITING, CHARGING):
             self.target[name] = 0
             self.reason[name] = SILENT if charger.silent else _IDLE_REASON.get(charger.plug, FAULT)
             return
@@ -164,6 +189,9 @@ class _Plan:
         if charger.need_wh <= NEED_MARGIN_WH and charger.plug != CHARGING:
             self.target[name] = 0
             self.reason[name] = DONE
+        elif charger.max_ma < MIN_MA:
+            self.target[name] = 0
+            self.reason[name] = FAULT
         elif charger.set_ma >= MIN_MA and charger.possible_ma >= MIN_MA:
             self.target[name] = min(charger.set_ma, charger.max_ma)
             self.reason[name] = FULL if charger.set_ma >= charger.max_ma else SHARED
@@ -173,14 +201,12 @@ class _Plan:
             self.reason[name] = WAIT_ROOM
             self.waiting.append((laxity, name, charger))
 
-    def _book(self, room):
+    def _book(self, room: list[int]) -> list[int]:
         """Take from the room what every charger may draw: its target, or more if more is still possible."""
         a = b = c = va = 0
         target = self.target
         for charger in self.snapshot.chargers:
-            ma = target[charger.id]
-            if charger.possible_ma > ma:
-                ma = charger.possible_ma
+            ma = max(target[charger.id], charger.possible_ma)
             if ma:
                 phases = charger.phases
                 if phases & 1:
@@ -190,49 +216,68 @@ class _Plan:
                 if phases & 4:
                     c += ma
                 va += va_of(ma, charger.lines, self.mv)
-        return Room([room.ma[0] - a, room.ma[1] - b, room.ma[2] - c], [room.va[0] - va])
+        return [room[0] - a, room[1] - b, room[2] - c, room[3] - va]
 
-    def cut(self, room):
+    def cut(self, room: list[int]) -> None:
         """Lower targets until they fit into ``room``: the most relaxed car first, to 6 A, then to nothing.
 
-        What a charger may still draw from an earlier setpoint is no reason to cut others: it is already on its way down.
+        What a charger may still draw from an earlier setpoint is no reason to cut others: it is on its way down.
         """
-        need = Room([-room.ma[p] for p in PHASES], [-room.va[0]])
-        for charger in self.snapshot.chargers:
-            beyond = charger.possible_ma if charger.silent else min(charger.possible_ma, charger.fallback_ma)
-            self._spend(need, charger, -max(self.target[charger.id], beyond))
-        if _fits(need):
-            return
+        free = self._landed(room)
         for floor in (MIN_MA, 0):
             for _, name, charger in self.running:
-                have = self.target[name]
-                if have > floor and _presses(need, charger.phases):
-                    keep = max(floor, have - _excess_ma(need, charger, self.mv))
-                    if keep < MIN_MA:
-                        keep = 0
-                    self._spend(need, charger, have - keep)
-                    self.target[name] = keep
-                    self.reason[name] = SHARED if keep else WAIT_ROOM
-                    self.phase[name] = _tightest(need, charger.phases)
-                if _fits(need):
+                if min(free) >= 0:
                     return
+                have = self.target[name]
+                if have <= floor or not _presses(free, charger.phases):
+                    continue
+                over_ma = (999 - _room_ma(free, charger, self.mv)) // 1000 * 1000
+                keep = max(floor, have - over_ma)
+                if keep < MIN_MA:
+                    keep = 0
+                self.phase[name] = _tightest(free, charger, self.mv)
+                self.reason[name] = SHARED if keep else WAIT_ROOM
+                self.target[name] = keep
+                beyond = self._beyond(charger)
+                self._spend(free, charger, max(keep, beyond) - max(have, beyond))
 
-    def _spend(self, room, charger, ma):
+    def _landed(self, room: list[int]) -> list[int]:
+        """What is left of the room once everything on its way has landed; negative where it is too much."""
+        free = list(room)
+        for charger in self.snapshot.chargers:
+            ma = max(self.target[charger.id], self._beyond(charger))
+            if ma:
+                self._spend(free, charger, ma)
+        return free
+
+    def _beyond(self, charger: Charger) -> int:
+        """What a charger keeps drawing whatever its target is, in mA."""
+        beyond: int = 0
+        if charger.silent:
+            # What it draws is in the base, for it proves nothing; what it may draw on top of that comes here.
+            beyond = max(charger.possible_ma - charger.ma, charger.fallback_ma)
+        elif charger.id in self.late:
+            beyond = charger.ma
+        elif charger.set_ma < MIN_MA:
+            beyond = min(charger.possible_ma, charger.fallback_ma)
+        return beyond
+
+    def _spend(self, room: list[int], charger: Charger, ma: int) -> None:
         """Take ``ma`` of a charger from a room (a negative ``ma`` gives back)."""
         for p in PHASES:
             if charger.phases >> p & 1:
-                room.ma[p] -= ma
-        room.va[0] -= va_of(ma, charger.lines, self.mv)
+                room[p] -= ma
+        room[3] -= va_of(ma, charger.lines, self.mv)
 
-    def share(self, room):
+    def share(self, room: list[int]) -> None:
         """Give what is free: more to running cars, then a start to waiting ones, the least laxity first."""
         free = self._book(room)
         credit = [self.state.credit_va]
-        wanted = self._make_way(free)
+        wanted = self._make_way(free, self._landed(room))
         for _, name, charger in reversed(self.running):
             have = self.target[name]
             if 0 < have < charger.max_ma and not wanted & charger.phases:
-                self._raise(charger, have, charger.max_ma, free, credit)
+                self._raise(charger, have, free, credit)
         early = self._early()
         for laxity, name, charger in self.waiting:
             if not (early is None or name in early or laxity < URGENT_MS):
@@ -240,7 +285,7 @@ class _Plan:
             elif self._rests(name):
                 self.reason[name] = REST
             else:
-                self._raise(charger, 0, charger.max_ma, free, credit)
+                self._raise(charger, 0, free, credit)
         self.state = State(
             self.state.units,
             self.state.bases,
@@ -250,22 +295,25 @@ class _Plan:
             self.state.credit_ms,
         )
 
-    def _raise(self, charger, have, most, free, credit):
+    def _raise(self, charger: Charger, have: int, free: list[int], credit: list[int]) -> None:
         """Raise one charger as far as room, credit and its own pace allow; whole amperes, 0 or 6 A and above."""
         name = charger.id
         unit = self.state.units.get(name)
         room_ma = _room_ma(free, charger, self.mv)
+        most = charger.max_ma // 1000 * 1000
         # What it may still draw from before is already booked: up to there a raise costs nothing more.
         booked = max(have, charger.possible_ma)
         unit_va = max(va_of(1000, charger.lines, self.mv), 1)
         step_ma = min(room_ma, credit[0] * 1000 // unit_va)
         goal = min(booked + step_ma, most) // 1000 * 1000
-        least_ma = START_MA if have == 0 and self.laxity[name] >= 0 else 1000
-        if room_ma < least_ma or goal < MIN_MA or goal <= have:
-            tight = room_ma < least_ma
-            self.phase[name] = _tightest(free, charger.phases) if tight else -1
+        if have:
+            tight = room_ma < 1000
+        else:
+            tight = room_ma < 0 or booked + room_ma < (START_MA if self.laxity[name] >= 0 else MIN_MA)
+        if tight or goal < MIN_MA or goal <= have:
+            self.phase[name] = _tightest(free, charger, self.mv) if tight else -1
             if not tight:
-                self.reason[name] = RAMPING
+                self.reason[name] = FULL if have >= most else RAMPING
             return
         if have and unit is not None and self.now_ms - unit.raised_ms < RAISE_INTERVAL_MS:
             return
@@ -273,12 +321,13 @@ class _Plan:
         self._spend(free, charger, extra)
         credit[0] -= va_of(extra, charger.lines, self.mv)
         self.target[name] = goal
-        self.reason[name] = FULL if goal >= charger.max_ma else RAMPING
+        self.reason[name] = FULL if goal >= most else RAMPING
 
-    def _make_way(self, free):
+    def _make_way(self, free: list[int], landed: list[int]) -> int:
         """Urgent cars that find no room take it from relaxed ones: minimum before more, then rotation.
 
-        Returns the mask of phases on which somebody urgent still waits, where nobody else is raised meanwhile.
+        What is already on its way down (``landed``) is waited for, not taken again. Returns the mask of phases on which
+        somebody urgent still waits, where nobody else is raised meanwhile.
         """
         wanted = 0
         for laxity, name, charger in self.waiting:
@@ -287,17 +336,18 @@ class _Plan:
             if self._rests(name) or _room_ma(free, charger, self.mv) >= MIN_MA:
                 continue
             wanted |= charger.phases
-            short_ma = MIN_MA - max(_room_ma(free, charger, self.mv), 0)
-            if self._take(short_ma, charger, laxity):
+            short_ma = MIN_MA - max(_room_ma(landed, charger, self.mv), 0)
+            tightest = _tightest(landed, charger, self.mv)
+            if short_ma <= 0 or self._take(short_ma, 7 if tightest < 0 else 1 << tightest, laxity):
                 break  # one swap a step: what it frees is spent when it is proven free
         return wanted
 
-    def _take(self, short_ma, charger, laxity):
-        """Lower relaxed running cars on the same phases by ``short_ma``; stop one when all are at 6 A."""
+    def _take(self, short_ma: int, phases: int, laxity: int) -> bool:
+        """Lower relaxed running cars on the phases that bind by ``short_ma``; stop one when all are at 6 A."""
         for floor in (MIN_MA, 0):
             for other_laxity, name, other in self.running:
                 have = self.target[name]
-                if other_laxity < laxity + SWAP_MS or not other.phases & charger.phases or have <= floor:
+                if other_laxity < laxity + SWAP_MS or not other.phases & phases or have <= floor:
                     continue
                 unit = self.state.units.get(name)
                 if floor == 0 and unit is not None and self.now_ms - unit.since_ms < RUN_MS:
@@ -310,11 +360,11 @@ class _Plan:
                     return True
         return False
 
-    def _rests(self, name):
+    def _rests(self, name: str) -> bool:
         unit = self.state.units.get(name)
         return unit is not None and not unit.on and 0 <= self.now_ms - unit.since_ms < REST_MS
 
-    def _early(self):
+    def _early(self) -> set[str] | None:
         """Which cars may charge before the valley: a set of ids, or None when all may.
 
         Those whose own need would not fit, and, the least laxity first, as many as exceed the room that the valley is
@@ -325,8 +375,8 @@ class _Plan:
             return None
         valley_ms = self.snapshot.valley_ms
         over_wh = self._beyond_valley_wh(valley_ms)
-        early = set()
-        for laxity, name, charger in self.waiting:
+        early: set[str] = set()
+        for _, name, charger in self.waiting:
             need_wh = charger.need_wh
             usable_ms = min(charger.depart_ms - self.now_ms - wait_ms, valley_ms)
             power_va = max(va_of(charger.max_ma, charger.lines, self.mv), 1)
@@ -339,7 +389,7 @@ class _Plan:
                 over_wh[p] -= _phase_wh(charger)
         return early
 
-    def _beyond_valley_wh(self, valley_ms):
+    def _beyond_valley_wh(self, valley_ms: int) -> list[int]:
         """Energy asked for beyond what the valley is expected to have room for, on each phase, in Wh."""
         line_va = self.settings.rated_va * (self.snapshot.limit_permille - self.settings.margin_permille) // 1000
         base_va = self.state.peak_va * VALLEY_BASE_PERMILLE // 1000
@@ -352,7 +402,7 @@ class _Plan:
                     over_wh[p] += _phase_wh(charger)
         return over_wh
 
-    def finish(self):
+    def finish(self) -> tuple[State, tuple[Command, ...]]:
         """Write the commands down, and remember who was switched or raised."""
         units = {}
         commands = []
@@ -360,14 +410,15 @@ class _Plan:
             name = charger.id
             ma = self.target[name]
             unit = self.state.units.get(name)
-            on = ma >= MIN_MA
+            # On is who was told so: a start that the guard drops or the broker does not take is none.
+            on = ma >= MIN_MA and charger.set_ma >= MIN_MA
+            late = not charger.silent and charger.ma > charger.set_ma + OBEY_MA
             if unit is None:
-                unit = Unit(self.now_ms if on else NEVER, on, NEVER)
-            elif unit.on != on:
-                unit = Unit(self.now_ms, on, unit.raised_ms)
-            if ma > charger.set_ma:
-                unit = Unit(unit.since_ms, unit.on, self.now_ms)
-            units[name] = unit
+                unit = Unit(self.now_ms if on else NEVER, on, NEVER, NEVER)
+            since_ms = unit.since_ms if unit.on == on else self.now_ms
+            raised_ms = self.now_ms if ma > charger.set_ma else unit.raised_ms
+            late_ms = NEVER if not late else self.now_ms if unit.late_ms == NEVER else unit.late_ms
+            units[name] = Unit(since_ms, on, raised_ms, late_ms)
             commands.append(Command(name, ma, self.reason[name], self.phase[name], True))
         state = self.state
         return (
@@ -379,48 +430,38 @@ class _Plan:
 _IDLE_REASON = {UNPLUGGED: NO_CAR, FINISHED: DONE, FAULTED: FAULT}
 
 
-def _by_laxity(row):
+def _by_laxity(row: tuple[int, str, Charger]) -> tuple[int, str]:
     """Sort key ending in the id: the same order on every interpreter."""
     return row[0], row[1]
 
 
-def _phase_wh(charger):
+def _phase_wh(charger: Charger) -> int:
     """Energy still asked for on each of its phases, in Wh."""
-    return max(charger.need_wh, 0) // (3 if charger.lines == 3 else 1)
+    wh: int = max(charger.need_wh, 0) // (3 if charger.lines == 3 else 1)
+    return wh
 
 
-def _fits(need):
-    """Is nothing over? ``need`` holds the excess of each line, positive when over."""
-    return need.ma[0] <= 0 and need.ma[1] <= 0 and need.ma[2] <= 0 and need.va[0] <= 0
-
-
-def _presses(need, phases):
+def _presses(free: list[int], phases: int) -> bool:
     """Would lowering a charger on these phases help?"""
-    if need.va[0] > 0:
+    if free[3] < 0:
         return True
-    return any(need.ma[p] > 0 for p in PHASES if phases >> p & 1)
+    return any(free[p] < 0 for p in PHASES if phases >> p & 1)
 
 
-def _excess_ma(need, charger, mv):
-    """How much this charger would have to give for the need to be met by it alone, in mA, whole amperes up."""
-    ma = max(need.va[0], 0) * 1000000 // max(charger.lines * mv, 1)
+def _room_ma(free: list[int], charger: Charger, mv: int) -> int:
+    """What is free for this charger, in mA: its tightest phase, or the transformer as a whole; negative when over."""
+    ma: int = free[3] * 1000000 // max(charger.lines * mv, 1)
     for p in PHASES:
-        if charger.phases >> p & 1 and need.ma[p] > ma:
-            ma = need.ma[p]
-    return (ma + 999) // 1000 * 1000
-
-
-def _room_ma(free, charger, mv):
-    """What is free for this charger, in mA: its tightest phase, or the transformer as a whole."""
-    ma = free.va[0] * 1000000 // max(charger.lines * mv, 1)
-    for p in PHASES:
-        if charger.phases >> p & 1 and free.ma[p] < ma:
-            ma = free.ma[p]
+        if charger.phases >> p & 1 and free[p] < ma:
+            ma = free[p]
     return ma
 
 
-def _tightest(free, phases):
+def _tightest(free: list[int], charger: Charger, mv: int) -> int:
     """The phase that binds a charger, or -1 when it is the transformer as a whole."""
-    low = [p for p in PHASES if phases >> p & 1]
-    worst = min(low, key=lambda p: free.ma[p]) if low else -1
-    return worst if len(low) < 3 else -1
+    ma: int = free[3] * 1000000 // max(charger.lines * mv, 1)
+    tightest = -1
+    for p in PHASES:
+        if charger.phases >> p & 1 and free[p] < ma:
+            ma, tightest = free[p], p
+    return tightest

@@ -15,8 +15,13 @@ from edge.core.model import (
     SAFE,
     SHED,
     SILENT,
+    Charger,
     Command,
+    Meter,
+    Settings,
+    Snapshot,
     base_load,
+    believable,
     mean_mv,
     proven_draw,
     va_of,
@@ -31,8 +36,14 @@ OVER_MS = 3000
 HOT_PERMILLE = 900
 HOT_GAP_MS = 1000
 HOT_ZERO_MS = 10000
+LAND_MS = 10000
+"""What was taken back counts as gone for so long; what still flows then is not coming back by itself."""
 RECOVER_SAMPLES = 10
 RECOVER_MS = 30000
+OFTEN = 4
+OFTEN_MS = 3600000
+OFTEN_RECOVER_MS = 600000
+"""More than three times in SAFE within an hour: something is wrong that passes for well; the way back takes longer."""
 
 # The states, in the order of how much the guard lets through.
 STARTING, NORMAL, HOLDING, SAFING = range(4)
@@ -47,135 +58,158 @@ State = namedtuple(
         "safe_ms",  # when the guard last had reason to be in SAFE
         "over_ms",  # since when the transformer is over the limit, or NEVER
         "hot_ms",  # since when it is over 90 %, or NEVER
+        "entries",  # when it last went to SAFE, newest last
     ),
 )
 
 
-def start(now_ms):
+def start(now_ms: int) -> State:
     """The state of a guard that has just started: no authority."""
-    return State(STARTING, now_ms, NEVER, 0, NEVER, NEVER, NEVER)
+    return State(STARTING, now_ms, NEVER, 0, NEVER, NEVER, NEVER, ())
 
 
-def vet(state, snapshot, commands, settings, now_ms):
+def vet(
+    state: State, snapshot: Snapshot, commands: tuple[Command, ...], settings: Settings, now_ms: int
+) -> tuple[State, tuple[Command, ...]]:
     """Gate one tick's commands. Returns ``(state, commands)``; no command leaves higher than it came or than allowed.
 
     ``commands`` are control's, one a charger and in the order of ``snapshot.chargers``.
     """
+    before_ms = state.sample_ms
     state = _judge(state, snapshot, settings, now_ms)
     if state.mode == STARTING:
         return state, _fall_back(snapshot, commands, BOOT)
     if state.mode == SAFING:
         return state, _fall_back(snapshot, commands, SAFE)
     commands = _only_heard(snapshot, commands)
-    if state.mode == HOLDING:
+    meter = snapshot.meter
+    if state.mode == HOLDING or meter is None or meter.at_ms != state.sample_ms:
         return state, _no_raise(snapshot, commands, HOLD)
     commands = _within_line(snapshot, commands, settings)
-    return state, _shed(state, snapshot, commands, settings, now_ms)
+    return state, _shed(state, snapshot, commands, settings, state.sample_ms != before_ms)
 
 
-def _judge(state, snapshot, settings, now_ms):
+def _judge(state: State, snapshot: Snapshot, settings: Settings, now_ms: int) -> State:
     """Move to the next state: from the age of the meter, the time since the start, and what the reading says."""
     meter = snapshot.meter
     fresh, sample_ms = state.fresh, state.sample_ms
     over_ms, hot_ms = state.over_ms, state.hot_ms
-    if meter is not None and meter.at_ms > sample_ms and meter.at_ms <= now_ms:
+    if _is_sample(meter, snapshot, sample_ms, now_ms):
         sample_ms = meter.at_ms
         fresh += 1
-        permille = _loading_permille(meter, settings)
-        over_ms = _since(over_ms, permille > min(snapshot.limit_permille, LIMIT_PERMILLE_MAX), sample_ms)
-        hot_ms = _since(hot_ms, permille > HOT_PERMILLE, sample_ms)
+        limit = _limit_permille(snapshot)
+        over_ms = _since(over_ms, _above(meter, settings, limit), sample_ms)
+        hot_ms = _since(hot_ms, _above(meter, settings, max(limit, HOT_PERMILLE)), sample_ms)
     age_ms = now_ms - sample_ms
     hold_after_ms = max(HOLD_MS, HOLD_PERIODS * settings.period_ms)
     safe_after_ms = max(SAFE_MS, SAFE_PERIODS * settings.period_ms)
-    safe_ms = state.safe_ms
+    safe_ms, entries = state.safe_ms, state.entries
     if age_ms > hold_after_ms:
         fresh = 0
     if age_ms > safe_after_ms:
         safe_ms = now_ms
     mode = _mode(state, fresh, age_ms, hold_after_ms, safe_after_ms, now_ms)
-    return State(mode, state.boot_ms, sample_ms, fresh, safe_ms, over_ms, hot_ms)
+    if mode == SAFING and state.mode != SAFING:
+        entries += (now_ms,)
+        entries = entries[-OFTEN:]
+    return State(mode, state.boot_ms, sample_ms, fresh, safe_ms, over_ms, hot_ms, entries)
 
 
-def _mode(state, fresh, age_ms, hold_after_ms, safe_after_ms, now_ms):
+def _is_sample(meter: Meter, snapshot: Snapshot, sample_ms: int, now_ms: int) -> bool:
+    """Is this a new reading, of the past, and one that can be? Anything else lets the last one grow old."""
+    if meter is None or not sample_ms < meter.at_ms <= now_ms:
+        return False
+    return believable(meter, proven_draw(snapshot.chargers, mean_mv(meter)))
+
+
+def _mode(state: State, fresh: int, age_ms: int, hold_after_ms: int, safe_after_ms: int, now_ms: int) -> int:
     if state.mode == STARTING:
         waited = now_ms - state.boot_ms > LEASE_MS_MAX
         return NORMAL if waited and fresh >= 3 else STARTING
     if age_ms > safe_after_ms:
         return SAFING
     if state.mode == SAFING:
-        recovered = fresh >= RECOVER_SAMPLES and now_ms - state.safe_ms >= RECOVER_MS
+        often = len(state.entries) == OFTEN and now_ms - state.entries[0] < OFTEN_MS
+        recovered = fresh >= RECOVER_SAMPLES and now_ms - state.safe_ms >= (OFTEN_RECOVER_MS if often else RECOVER_MS)
         return NORMAL if recovered else SAFING
     return HOLDING if age_ms > hold_after_ms else NORMAL
 
 
-def _since(since_ms, holds, now_ms):
+def _since(since_ms: int, holds: bool, now_ms: int) -> int:
     """When a condition began: kept while it holds, NEVER when it does not."""
     if not holds:
         return NEVER
     return now_ms if since_ms == NEVER else since_ms
 
 
-def _loading_permille(meter, settings):
-    """The higher of S over S_rated and the worst phase's I over I_rated, in permille."""
-    s = meter.s_va * 1000 // settings.rated_va
-    i = max(meter.ma) * 1000 // settings.rated_ma
-    return i if i > s else s
+def _limit_permille(snapshot: Snapshot) -> int:
+    limit: int = min(snapshot.limit_permille, LIMIT_PERMILLE_MAX)
+    return limit
 
 
-def _lower(command, ma, reason, renew):
+def _above(meter: Meter, settings: Settings, permille: int) -> bool:
+    """Is S, or the worst phase's current, above this share of its rating?"""
+    total: bool = meter.s_va * 1000 > settings.rated_va * permille
+    return total or max(meter.ma) * 1000 > int(settings.rated_ma) * permille
+
+
+def _lower(command: Command, ma: int, reason: int, renew: bool) -> Command:
     """The command at no more than ``ma``; never a value between 0 and 6 A."""
     ma = min(command.ma, ma)
     return Command(command.id, ma if ma >= MIN_MA else 0, reason, -1, renew)
 
 
-def _fall_back(snapshot, commands, reason):
-    """Everybody to the lower of present and fallback; no lease is renewed."""
+def _fall_back(snapshot: Snapshot, commands: tuple[Command, ...], reason: int) -> tuple[Command, ...]:
+    """Everybody to the lower of present and fallback, and not above control's wish; no lease is renewed."""
     out = []
-    for charger, command in zip(snapshot.chargers, commands):
+    for k, command in enumerate(commands):
+        charger = snapshot.chargers[k]
         present = max(charger.set_ma, charger.allowed_ma)
-        low = min(present, charger.fallback_ma)
-        # Control's own wish does not count here: a charger at its fallback needs nothing from us to stay there.
-        out.append(Command(command.id, low if low >= MIN_MA else 0, reason, -1, False))
+        out.append(_lower(command, min(present, charger.fallback_ma), reason, False))
     return tuple(out)
 
 
-def _present(charger):
+def _present(charger: Charger) -> int:
     """Above this a command is a raise: what was last sent, and no more than may still flow (a lease may have ended)."""
-    return min(charger.set_ma, charger.possible_ma)
+    present: int = min(charger.set_ma, charger.possible_ma)
+    return present
 
 
-def _only_heard(snapshot, commands):
+def _only_heard(snapshot: Snapshot, commands: tuple[Command, ...]) -> tuple[Command, ...]:
     """A charger that has gone silent gets neither a raise nor a renewal."""
     out = []
-    for charger, command in zip(snapshot.chargers, commands):
+    for k, command in enumerate(commands):
+        charger = snapshot.chargers[k]
         out.append(_lower(command, _present(charger), SILENT, False) if charger.silent else command)
-    return out
+    return tuple(out)
 
 
-def _no_raise(snapshot, commands, reason):
+def _no_raise(snapshot: Snapshot, commands: tuple[Command, ...], reason: int) -> tuple[Command, ...]:
     """Nothing above what is present."""
     out = []
-    for charger, command in zip(snapshot.chargers, commands):
+    for k, command in enumerate(commands):
+        charger = snapshot.chargers[k]
         present = _present(charger)
         out.append(_lower(command, present, reason, command.renew) if command.ma > present else command)
     return tuple(out)
 
 
-def _within_line(snapshot, commands, settings):
+def _within_line(snapshot: Snapshot, commands: tuple[Command, ...], settings: Settings) -> tuple[Command, ...]:
     """Drop raises, on every phase where what may flow after them would pass the limit itself."""
     meter = snapshot.meter
     mv = mean_mv(meter)
     base = base_load(meter, proven_draw(snapshot.chargers, mv))
-    may = [max(base[p], 0) for p in PHASES]
-    may_va = max(base[3], 0)
-    for charger, command in zip(snapshot.chargers, commands):
+    may = [base[p] for p in PHASES]
+    may_va = base[3]
+    for k, command in enumerate(commands):
+        charger = snapshot.chargers[k]
         ma = max(command.ma, charger.possible_ma)
         if ma:
             may_va += va_of(ma, charger.lines, mv)
             for p in PHASES:
                 if charger.phases >> p & 1:
                     may[p] += ma
-    limit = min(snapshot.limit_permille, LIMIT_PERMILLE_MAX)
+    limit = _limit_permille(snapshot)
     full = 7 if may_va > settings.rated_va * limit // 1000 else 0
     for p in PHASES:
         if may[p] > settings.rated_ma * limit // 1000:
@@ -183,50 +217,75 @@ def _within_line(snapshot, commands, settings):
     if not full:
         return commands
     out = []
-    for charger, command in zip(snapshot.chargers, commands):
+    for k, command in enumerate(commands):
+        charger = snapshot.chargers[k]
         present = _present(charger)
         blocked = command.ma > present and charger.phases & full
         out.append(_lower(command, present, OVERBOOKED, command.renew) if blocked else command)
-    return out
+    return tuple(out)
 
 
-def _shed(state, snapshot, commands, settings, now_ms):
-    """Over the limit for 3 s, or over 90 % twice: cut one and a half times the excess; still hot after 10 s: all off."""
+def _shed(
+    state: State, snapshot: Snapshot, commands: tuple[Command, ...], settings: Settings, fresh: bool
+) -> tuple[Command, ...]:
+    """Over the limit for 3 s, or over 90 % twice: cut one and a half times the excess; still hot after 10 s: all off.
+
+    Each reading cuts once: what it shows is not seen to be cured before the next.
+    """
     over = state.over_ms != NEVER and state.sample_ms - state.over_ms >= OVER_MS
     hot = state.hot_ms != NEVER and state.sample_ms - state.hot_ms >= HOT_GAP_MS
     if not over and not hot:
-        return tuple(commands)
-    if hot and now_ms - state.hot_ms > HOT_ZERO_MS:
-        return tuple(_lower(c, 0, SHED, False) for c in commands)
+        return commands
+    commands = _no_raise(snapshot, commands, SHED)
+    if not fresh:
+        return commands
+    if hot and state.sample_ms - state.hot_ms > HOT_ZERO_MS:
+        return tuple(_lower(c, 0, SHED, c.renew) for c in commands)
+    return _cut(snapshot, commands, settings, state.sample_ms - state.over_ms < LAND_MS)
+
+
+def _cut(snapshot: Snapshot, commands: tuple[Command, ...], settings: Settings, landing: bool) -> tuple[Command, ...]:
+    """Cut 1.5 times the excess: who draws most first, to 6 A, then to nothing. ``landing``: earlier cuts count."""
     meter = snapshot.meter
     mv = mean_mv(meter)
-    limit = min(snapshot.limit_permille, LIMIT_PERMILLE_MAX)
-    cut_ma = [max(meter.ma[p] - settings.rated_ma * limit // 1000, 0) * 3 // 2 for p in PHASES]
-    cut_va = max(meter.s_va - settings.rated_va * limit // 1000, 0) * 3 // 2
-    # What control has already taken back in this tick counts.
+    limit = _limit_permille(snapshot)
+    excess = [(meter.ma[p] - settings.rated_ma * limit // 1000) * 3 // 2 for p in PHASES]
+    excess.append((meter.s_va - settings.rated_va * limit // 1000) * 3 // 2)
     order = []
     for k in range(len(commands)):
         charger, command = snapshot.chargers[k], commands[k]
-        draws_ma = 0 if charger.silent else charger.ma
-        given_ma = max(draws_ma - command.ma, 0)
-        cut_va -= va_of(given_ma, charger.lines, mv)
-        for p in PHASES:
-            if charger.phases >> p & 1:
-                cut_ma[p] -= given_ma
-        order.append((-min(draws_ma, command.ma), command.id, k))
+        draws = 0 if charger.silent else charger.ma
+        if landing and draws > command.ma:
+            _give(excess, charger, draws - command.ma, mv)
+        order.append([-min(draws, command.ma), command.id, k])
     order.sort()
     out = list(commands)
-    for draw, _, k in order:
-        charger, command = snapshot.chargers[k], out[k]
-        presses = cut_va > 0 or any(cut_ma[p] > 0 for p in PHASES if charger.phases >> p & 1)
-        if draw and presses:
-            floor = MIN_MA if -draw > MIN_MA else 0
-            given_ma = -draw - floor
-            out[k] = _lower(command, floor, SHED, command.renew)
-            cut_va -= va_of(given_ma, charger.lines, mv)
-            for p in PHASES:
-                if charger.phases >> p & 1:
-                    cut_ma[p] -= given_ma
-        elif command.ma > _present(charger):
-            out[k] = _lower(command, _present(charger), SHED, command.renew)
+    for floor in (MIN_MA, 0):
+        for row in order:
+            have, k = -row[0], row[2]
+            charger = snapshot.chargers[k]
+            want = _wanted_ma(excess, charger, mv)
+            if want <= 0 or have <= floor:
+                continue
+            keep = max((have - want) // 1000 * 1000, floor)
+            out[k] = _lower(out[k], keep, SHED, out[k].renew)
+            row[0] = -out[k].ma
+            _give(excess, charger, have - out[k].ma, mv)
     return tuple(out)
+
+
+def _give(excess: list[int], charger: Charger, ma: int, mv: int) -> None:
+    """Take what a charger gives back off the excess: mA on three phases, then VA."""
+    for p in PHASES:
+        if charger.phases >> p & 1:
+            excess[p] -= ma
+    excess[3] -= va_of(ma, charger.lines, mv)
+
+
+def _wanted_ma(excess: list[int], charger: Charger, mv: int) -> int:
+    """What this charger alone would have to give for the excess to end, in mA."""
+    want: int = excess[3] * 1000000 // (charger.lines * mv)
+    for p in PHASES:
+        if charger.phases >> p & 1 and excess[p] > want:
+            want = excess[p]
+    return want

@@ -1,8 +1,9 @@
 """The charger's half of the echo lease: which setpoints it obeys, and for how long.
 
-A setpoint echoes the charger's own telemetry stamp (``boot``, ``tick_ms``) and its lease counts from that stamp, on the
-charger's own clock. So a setpoint that was delayed, repeated or reordered on its way can never outlive its lease, and no
-two clocks need to agree. Exhaustive search shows why: counted from receipt, a late setpoint spends a current twice.
+A setpoint echoes the charger's own telemetry stamp (``boot``, ``tick_ms``) and its lease counts from that stamp, on
+the charger's own clock. So a setpoint that was delayed, repeated or reordered on its way can never outlive its lease,
+and no two clocks need to agree. Exhaustive search shows why: counted from receipt, a late setpoint spends a current
+twice.
 """
 
 from collections import namedtuple
@@ -30,17 +31,17 @@ Setpoint = namedtuple("Setpoint", ("epoch", "seq", "boot", "tick_ms", "ma", "lea
 ACCEPTED, OLD, STALE, BAD = range(4)
 
 
-def start(boot):
+def start(boot: int) -> Lease:
     """The lease of a charger that has just started: none."""
     return Lease(boot, 0, 0, 0, 0)
 
 
-def allowed_ma(lease, fallback_ma, now_ms):
+def allowed_ma(lease: Lease, fallback_ma: int, now_ms: int) -> int:
     """What the car may draw now, in mA: the setpoint while its lease lasts, then the fallback."""
     return lease.ma if now_ms < lease.ends_ms else fallback_ma
 
 
-def accept(lease, setpoint, fallback_ma, max_ma, now_ms):
+def accept(lease: Lease, setpoint: Setpoint, fallback_ma: int, max_ma: int, now_ms: int) -> tuple[Lease, int]:
     """Judge one setpoint. Returns ``(lease, verdict)``; only ``ACCEPTED`` changes the lease.
 
     ``OLD``: an older controller or a repeated message. ``STALE``: it would raise, on an echo that is not recent or not

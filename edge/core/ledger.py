@@ -14,7 +14,7 @@ DRIFT_PERMILLE = 20
 GRACE_MS = 1000
 
 
-def lease_end_ms(sent_ms, lease_ms):
+def lease_end_ms(sent_ms: int, lease_ms: int) -> int:
     """The latest moment, on our clock, at which a lease sent at ``sent_ms`` can still run.
 
     The charger counts from a stamp it made before we received it, so counting from sending is late, never early.
@@ -22,16 +22,26 @@ def lease_end_ms(sent_ms, lease_ms):
     return sent_ms + lease_ms + lease_ms * DRIFT_PERMILLE // 1000 + GRACE_MS
 
 
-def outstanding(sent, epoch, seq, now_ms):
+def outstanding(sent: tuple[Sent, ...], epoch: int, seq: int, now_ms: int) -> tuple[Sent, ...]:
     """The setpoints of ``sent`` that may still take effect after telemetry has echoed ``epoch`` and ``seq``."""
     return tuple(s for s in sent if s.ends_ms > now_ms and (s.epoch, s.seq) > (epoch, seq))
 
 
-def possible_ma(sent, plugged, silent, allowed_ma, allowed_until_ms, measured_ma, fallback_ma, now_ms):
+def possible_ma(
+    sent: tuple[Sent, ...],
+    plugged: bool,
+    silent: bool,
+    allowed_ma: int,
+    allowed_until_ms: int,
+    measured_ma: int,
+    fallback_ma: int,
+    now_ms: int,
+) -> int:
     """The most this charger may draw now, in mA.
 
-    ``sent`` is what is outstanding; ``allowed_ma`` what its last telemetry allowed, which can hold until
-    ``allowed_until_ms`` once it is silent. A free socket with fresh telemetry counts nothing but what is on its way.
+    ``sent`` is what is outstanding; ``allowed_ma`` what its last telemetry allowed, under a lease that can hold until
+    ``allowed_until_ms``: from then on the fallback counts. A free socket with fresh telemetry counts nothing but what
+    is on its way.
     """
     most = 0
     for setpoint in sent:
@@ -39,11 +49,7 @@ def possible_ma(sent, plugged, silent, allowed_ma, allowed_until_ms, measured_ma
             most = setpoint.ma
     if silent:
         # Nothing said is present: a car may have come, and an allowance lasts as long as its lease.
-        if fallback_ma > most:
-            most = fallback_ma
-        if now_ms < allowed_until_ms and allowed_ma > most:
-            most = allowed_ma
-        return most
-    if plugged and allowed_ma > most:
-        most = allowed_ma
-    return measured_ma if measured_ma > most else most
+        return max(most, fallback_ma, allowed_ma if now_ms < allowed_until_ms else 0)
+    if plugged:
+        most = max(most, allowed_ma, fallback_ma if now_ms >= allowed_until_ms else 0)
+    return max(most, measured_ma)

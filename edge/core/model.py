@@ -104,18 +104,18 @@ Command = namedtuple(
 PHASES = (0, 1, 2)
 
 
-def va_of(ma, lines, mv):
+def va_of(ma: int, lines: int, mv: int) -> int:
     """Apparent power in VA of ``ma`` on ``lines`` conductors at ``mv`` millivolts."""
     return ma * lines * mv // 1000000
 
 
-def mean_mv(meter):
+def mean_mv(meter: Meter) -> int:
     """Mean phase voltage in mV; the nominal 220 V where none is measured."""
     mv = sum(meter.mv) // 3
     return mv if mv > 0 else 220000
 
 
-def proven_draw(chargers, mv):
+def proven_draw(chargers: tuple[Charger, ...], mv: int) -> tuple[int, int, int, int]:
     """What the chargers prove they draw: (mA on a, on b, on c, total VA). A silent one proves nothing."""
     a = b = c = va = 0
     for charger in chargers:
@@ -134,11 +134,19 @@ def proven_draw(chargers, mv):
     return a, b, c, va
 
 
-def base_load(meter, draw):
-    """Residents' load: what the meter sees less what chargers prove they draw (mA a, b, c; VA)."""
+def base_load(meter: Meter, draw: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    """Residents' load: what the meter sees less what chargers prove they draw (mA a, b, c; VA).
+
+    Never below nothing: a charger that claims more than the meter sees must not make room for the others.
+    """
     return (
-        meter.ma[0] - draw[0],
-        meter.ma[1] - draw[1],
-        meter.ma[2] - draw[2],
-        meter.s_va - draw[3],
+        max(meter.ma[0] - draw[0], 0),
+        max(meter.ma[1] - draw[1], 0),
+        max(meter.ma[2] - draw[2], 0),
+        max(meter.s_va - draw[3], 0),
     )
+
+
+def believable(meter: Meter, draw: tuple[int, int, int, int]) -> bool:
+    """Is there no phase on which cars draw and the meter sees (almost) nothing? An open CT is no empty street."""
+    return all(draw[p] < MIN_MA or meter.ma[p] * 100 >= draw[p] for p in PHASES)

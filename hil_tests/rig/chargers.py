@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 UNPLUGGED, WAITING, CHARGING, FINISHED = 0, 1, 2, 3
 HEARTBEAT_S = np.array((300.0, 120.0, 20.0, 120.0))
 """How often a charger speaks when nothing changes, by plug state; while a lease runs, three times in it at least."""
+EAGER_S, EAGER_BEAT_S = 120.0, 20.0
+"""After a connection has come (back), everybody speaks this often for a while: a controller may come after them."""
 CHANGE_A = 0.5
 VOLT = 220
 
@@ -43,6 +45,7 @@ class Chargers:
         self._ends_s = np.full(count, -np.inf)
         self._allowed_ma = np.full(count, float(fallback_ma))
         self._beat_s = np.full(count, np.inf)
+        self._eager_until_s = -np.inf
         self._said_a = np.zeros(count)
         self._said_plug = np.full(count, UNPLUGGED)
         # Spread, so that a night does not begin with everybody's heartbeat in the same second for ever.
@@ -88,14 +91,16 @@ class Chargers:
         speaking = np.flatnonzero(speak)
         self._said_a[speaking] = plant.current_a[speaking]
         self._said_plug[speaking] = plug[speaking]
-        beat_s = np.where(self._allowed_ma > self.fallback_ma, self._beat_s, np.inf)[speaking]
+        most_s = EAGER_BEAT_S if plant.second < self._eager_until_s else np.inf
+        beat_s = np.where(self._allowed_ma > self.fallback_ma, self._beat_s, most_s)[speaking]
         self._due_s[speaking] = plant.second + np.minimum(HEARTBEAT_S[plug[speaking]], beat_s)
         self._dirty[:] = False
         return [(self.ids[k], self._state(int(k), int(plug[k]))) for k in speaking]
 
     def speak_up(self) -> None:
-        """Let every charger say its state next: they have a broker again."""
+        """The chargers have a broker, or have it again: each says its state next, and more often for a while."""
         self._dirty[:] = True
+        self._eager_until_s = self.plant.second + EAGER_S
 
     def allowed_ma(self) -> tuple[int, ...]:
         """What each charger allows its car now, mA."""

@@ -60,7 +60,7 @@ def base_curve_kw(community: Community, seconds: Floats) -> Floats:
 
 def base_phases_kw(community: Community, seconds: Floats, rng: np.random.Generator) -> Floats:
     """Residents' active power with seeded noise, kW, shape (seconds, 3): a third on each phase, noise of its own."""
-    mean: Floats = base_curve_kw(community, seconds)[:, None] / 3.0
+    mean = base_curve_kw(community, seconds)[:, None] / 3.0
     keep = float(np.exp(-1.0 / _NOISE_TAU_S))
     shocks = rng.normal(0.0, np.sqrt(1.0 - keep * keep), size=(len(seconds), 3))
     noise = np.empty_like(shocks)
@@ -69,7 +69,8 @@ def base_phases_kw(community: Community, seconds: Floats, rng: np.random.Generat
         level = keep * level + shock
         noise[k] = level
     sigma = _NOISE_KW_AT[0] * np.sqrt(mean / (_NOISE_KW_AT[1] / 3.0)) / np.sqrt(3.0)
-    return np.maximum(mean + sigma * np.clip(noise, -4.0, 4.0), 0.0)
+    drawn: Floats = np.maximum(mean + sigma * np.clip(noise, -4.0, 4.0), 0.0)
+    return drawn
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 from hil_tests.rig.community import VOLT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hil_tests.rig.plant import Busbar
 
 READY_S = 10.0
@@ -47,7 +49,7 @@ class MeterServer:
         """A silent meter: it takes requests and answers none."""
         self.import_kwh = 1000.0
         self._thread: threading.Thread | None = None
-        self._end = lambda: None
+        self._end: Callable[[], object] = lambda: None
 
     def start(self) -> None:
         """Listen, for the first time or again. Raises OSError when the port is in use."""

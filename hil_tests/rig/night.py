@@ -13,8 +13,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -30,6 +29,7 @@ from hil_tests.rig.verdict import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 CONTROLLER = (sys.executable, "-m", "tools.cli", "run")
 """The controller is a process of its own: the daemon as a gateway runs it."""
@@ -106,7 +106,7 @@ class ControlledNight:
         self._step = 0
         self._asked = np.zeros(len(self.plant.cars.phase), dtype=bool)
 
-    def __enter__(self) -> ControlledNight:
+    def __enter__(self) -> Self:
         self.meter.start()
         area = self.folder / "area.toml"
         write_area(

@@ -1,0 +1,244 @@
+"""The MQTT link against brokers that refuse, stall or talk nonsense: it never blocks, queues or gives up."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import struct
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from drivers import link as under_test
+from drivers.link import Link
+from edge.clock import RealClock, monotonic_ms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+FILTER = "taiqu/a/+/up/#"
+DEADLINE_MS = 8000
+CONNECT, SUBSCRIBE, PUBLISH, PINGREQ = 1, 8, 3, 12
+
+
+class FakeBroker:
+    """A listener that answers MQTT 3.1.1 as it is told, on one connection after the other."""
+
+    def __init__(self) -> None:
+        self.connack = self.suback = 0
+        self.answers_connect = self.answers_ping = self.reads = True
+        self.greeting = b""
+        """Sent right after the subscription is acknowledged."""
+        self.connections = 0
+        self.published: list[bytes] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Close everything."""
+        self._over.set()
+        self._thread.join()
+        self._listener.close()
+
+    def _serve(self) -> None:
+        while not self._over.is_set():
+            if select.select([self._listener], [], [], 0.05)[0]:
+                wire, _ = self._listener.accept()
+                self.connections += 1
+                with wire, contextlib.suppress(OSError):
+                    wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                    self._talk(wire)
+
+    def _talk(self, wire: socket.socket) -> None:
+        have = b""
+        while not self._over.is_set():
+            if not self.reads or not select.select([wire], [], [], 0.05)[0]:
+                if not self.reads and self._is_closed(wire):
+                    return
+                continue
+            more = wire.recv(65536)
+            if not more:
+                return
+            have += more
+            while (packet := _cut(have)) is not None:
+                have = have[len(packet) :]
+                if not self._answer(wire, packet):
+                    return
+
+    def _is_closed(self, wire: socket.socket) -> bool:
+        """Whether the client has gone, without reading what it sent."""
+        time.sleep(0.02)
+        state = wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+        return state != 1  # TCP_ESTABLISHED
+
+    def _answer(self, wire: socket.socket, packet: bytes) -> bool:
+        what = packet[0] >> 4
+        if what == CONNECT and self.answers_connect:
+            wire.sendall(bytes((0x20, 2, 0, self.connack)))
+            return self.connack == 0
+        if what == SUBSCRIBE:
+            wire.sendall(bytes((0x90, 3)) + packet[2:4] + bytes((self.suback,)) + self.greeting)
+        if what == PUBLISH:
+            self.published.append(packet)
+        if what == PINGREQ and self.answers_ping:
+            wire.sendall(b"\xd0\x00")
+        return True
+
+
+def _cut(have: bytes) -> bytes | None:
+    """The first whole packet, or None."""
+    length = shift = 0
+    for at in range(1, min(len(have), 5)):
+        length |= (have[at] & 127) << shift
+        shift += 7
+        if not have[at] & 128:
+            whole = at + 1 + length
+            return have[:whole] if len(have) >= whole else None
+    return None
+
+
+def packet(topic: bytes, payload: bytes, *, retain: bool = False) -> bytes:
+    """A PUBLISH packet of QoS 0."""
+    body = struct.pack(">H", len(topic)) + topic + payload
+    return bytes((0x30 | retain, len(body))) + body
+
+
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBroker]:
+    """A fake broker; links come back to it fast."""
+    monkeypatch.setattr(under_test, "RETRY_MS", (60,))
+    fake = FakeBroker()
+    yield fake
+    fake.end()
+
+
+def link_to(broker: FakeBroker) -> Link:
+    """A link that listens to one filter."""
+    return Link("127.0.0.1", broker.port, "unit", (FILTER,))
+
+
+def pump_until(link: Link, holds: Callable[[], bool], deadline_ms: int = DEADLINE_MS) -> list[str]:
+    """Pump until something holds; every trouble on the way, each once in a row."""
+    end_ms = monotonic_ms() + deadline_ms
+    troubles: list[str] = []
+    while not holds():
+        link.pump(monotonic_ms() + 10)
+        if not troubles or troubles[-1] != link.trouble:
+            troubles.append(link.trouble)
+        assert monotonic_ms() < end_ms, troubles
+    return troubles
+
+
+def test_refused_credentials_are_said_once_and_tried_again(broker: FakeBroker) -> None:
+    """CONNACK 5: one steady line for a person, attempts go on, and a mended broker is taken without a restart."""
+    broker.connack = 5
+    link = link_to(broker)
+    troubles = pump_until(link, lambda: broker.connections >= 4)
+    assert len(troubles) == 2  # "connecting", then why not
+    assert "refuses" in troubles[1]
+    assert "password_file" in troubles[1]
+    assert not link.publish("t", "x")
+    broker.connack = 0
+    pump_until(link, lambda: link.connected)
+    assert link.trouble == ""
+
+
+def test_a_refused_subscription_is_tried_again(broker: FakeBroker) -> None:
+    """SUBACK 0x80: not connected, said so, and mended when the ACL is."""
+    broker.suback = 0x80
+    link = link_to(broker)
+    troubles = pump_until(link, lambda: broker.connections >= 3)
+    assert not link.connected
+    assert FILTER in troubles[-1]
+    broker.suback = 0
+    pump_until(link, lambda: link.connected)
+
+
+def test_a_listener_that_is_no_broker_is_named(broker: FakeBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port that takes connections and answers nothing is given up after the keep-alive, and called what it is."""
+    monkeypatch.setattr(under_test, "KEEPALIVE_S", 1)
+    broker.answers_connect = False
+    link = link_to(broker)
+    pump_until(link, lambda: broker.connections >= 2)
+    assert "Is it an MQTT broker?" in link.trouble
+
+
+def test_a_half_open_connection_is_given_up(broker: FakeBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that no longer answers a ping is lost within two keep-alives and a look, and dialled again."""
+    monkeypatch.setattr(under_test, "KEEPALIVE_S", 1)
+    link = link_to(broker)
+    pump_until(link, lambda: link.connected)
+    broker.answers_ping = False
+    pump_until(link, lambda: not link.connected, 5000)
+    assert "connection lost" in link.trouble
+    broker.answers_ping = True
+    pump_until(link, lambda: link.connected)
+
+
+def test_what_a_stuck_broker_did_not_take_is_never_sent(broker: FakeBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that takes no bytes: publishing says no within seconds; the next connection brings nothing old."""
+    monkeypatch.setattr(under_test, "STUCK_MS", 300)
+    link = link_to(broker)
+    pump_until(link, lambda: link.connected)
+    broker.reads = False
+    end_ms = monotonic_ms() + DEADLINE_MS
+    while link.publish("taiqu/a/p1/dn/set", "old" * 20_000):
+        link.pump(monotonic_ms() + 1)
+        assert monotonic_ms() < end_ms
+    pump_until(link, lambda: not link.connected)
+    assert "takes no more messages" in link.trouble
+    broker.published.clear()
+    broker.reads = True
+    pump_until(link, lambda: link.connected)
+    assert link.publish("taiqu/a/p1/dn/set", "new")
+    pump_until(link, lambda: len(broker.published) > 0)
+    assert [p[-3:] for p in broker.published] == [b"new"]
+
+
+def test_a_slow_dial_does_not_block_the_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While an address or a name server keeps a dial waiting, the link still gives the time back as asked."""
+    gone = threading.Event()
+
+    def hang(*_: object, **__: object) -> socket.socket:
+        gone.wait(5)
+        raise TimeoutError
+
+    monkeypatch.setattr(socket, "create_connection", hang)
+    link = Link("broker.invalid", 1883, "unit", (FILTER,))
+    for _ in range(3):
+        begun_ms = monotonic_ms()
+        link.pump(begun_ms + 100)
+        assert monotonic_ms() - begun_ms < 400
+    gone.set()
+    pump_until(link, lambda: "no answer" in link.trouble)
+
+
+def test_only_fresh_messages_with_readable_topics_are_heard(broker: FakeBroker) -> None:
+    """Retained messages are history and broken topics nobody's: neither is heard, neither does harm."""
+    broker.greeting = (
+        packet(b"taiqu/a/p1/up/state", b"retained", retain=True)
+        + packet(b"taiqu/a/\xff\xfe/up/state", b"broken")
+        + packet(b"taiqu/a/p2/up/state", b"two")
+        + packet(b"taiqu/a/p1/up/state", b"one")
+    )
+    link = link_to(broker)
+    pump_until(link, lambda: link.heard >= 4)
+    assert link.take() == [("taiqu/a/p1/up/state", b"one"), ("taiqu/a/p2/up/state", b"two")]
+    assert link.take() == []
+
+
+def test_a_tick_that_takes_its_whole_second_does_not_starve_the_link(broker: FakeBroker) -> None:
+    """The clock serves the link before every tick, even when the tick before it was late."""
+    link = link_to(broker)
+    clock = RealClock(20)
+    end_ms = monotonic_ms() + DEADLINE_MS
+    while not link.connected:
+        assert monotonic_ms() < end_ms
+        assert clock.wait(link) is not None
+        time.sleep(0.03)

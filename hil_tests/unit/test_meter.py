@@ -1,0 +1,198 @@
+"""The meter on its wire: driver and emulated meter agree, and silence is silence, never an old answer."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import struct
+import threading
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from drivers.meters import MODELS
+from drivers.modbus_meter import ModbusMeter
+from edge import config as cfg
+from edge.clock import Moment
+from edge.core.model import Meter
+from edge.journal import Journal
+from edge.loop import Controller
+from edge.ports import MeterError
+from hil_tests.rig.meter import MeterServer
+from hil_tests.rig.plant import Busbar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from edge.ports import Message, Setpoint
+
+SILENT = "no reply within"
+ABSENT = "no connection"
+
+
+def busbar(scale: float = 1.0) -> Busbar:
+    """Three unequal phases: 10, 20 and 30 kW times ``scale``, a third as much reactive."""
+    p = np.array((10.0, 20.0, 30.0)) * scale
+    q = p / 3.0
+    s = np.hypot(p, q)
+    return Busbar(p, q, s * 1000.0 / 220.0, float(s.sum()), 0.0, 0.0, 0.0)
+
+
+def driver_to(port: int) -> ModbusMeter:
+    """The driver of the emulated model."""
+    return ModbusMeter(MODELS["eastron_sdm630"], "127.0.0.1", port, 1)
+
+
+def said(driver: ModbusMeter, now_ms: int) -> str:
+    """Why this read failed; "" when it did not."""
+    try:
+        driver.read(now_ms)
+    except MeterError as err:
+        return str(err)
+    return ""
+
+
+@pytest.fixture
+def server() -> Iterator[MeterServer]:
+    """An emulated meter that shows a busbar."""
+    meter = MeterServer()
+    meter.start()
+    meter.show(busbar(), 1.0)
+    yield meter
+    meter.stop()
+
+
+def test_what_is_shown_is_what_is_read(server: MeterServer) -> None:
+    """Power, apparent power and phase currents arrive in core units, stamped with the moment they were asked for."""
+    driver = driver_to(server.port)
+    reading = driver.read(1234)
+    driver.close()
+    bar = busbar()
+    assert reading.at_ms == 1234
+    assert reading.p_w == 60_000
+    assert reading.q_var == pytest.approx(20_000, abs=1)
+    assert reading.s_va == pytest.approx(bar.s_kva * 1000, abs=2)
+    assert list(reading.ma) == pytest.approx((bar.i_a * 1000).round().tolist(), abs=2)
+    assert list(reading.mv) == [220_000] * 3
+
+
+def test_a_muted_meter_says_nothing_and_ends_cleanly(server: MeterServer, caplog: pytest.LogCaptureFixture) -> None:
+    """Muted: no reply, not even later; speaking again: the present values; stopping while muted: no noise."""
+    driver = driver_to(server.port)
+    assert said(driver, 0) == ""
+    server.mute = True
+    assert SILENT in said(driver, 1000)
+    server.mute = False
+    server.show(busbar(2.0), 1.0)
+    assert driver.read(2000).p_w == 120_000
+    server.mute = True
+    assert SILENT in said(driver, 3000)
+    with caplog.at_level(logging.DEBUG, "asyncio"):
+        server.stop()
+    driver.close()
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def test_a_meter_that_went_and_came_is_read_again(server: MeterServer) -> None:
+    """Stopped and started on the same port: one steady line while it is away, readings when it is back."""
+    driver = driver_to(server.port)
+    port = server.port
+    assert said(driver, 0) == ""
+    server.stop()
+    lines = [said(driver, now_ms) for now_ms in range(1000, 9000, 500)]
+    assert all(lines)
+    assert {ABSENT in line for line in lines[1:]} == {True}
+    assert len(set(lines[1:])) == 1
+    server.start()
+    assert server.port == port
+    assert said(driver, 20_000) == ""
+    driver.close()
+
+
+def test_an_answer_that_comes_too_late_is_not_taken_for_a_new_one() -> None:
+    """A reply to the request before may not answer the next one: it would be old and look fresh."""
+    old, new = MeterServer(), MeterServer()
+    old.show(busbar(), 1.0)
+    new.show(busbar(2.0), 1.0)
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        wire, _ = listener.accept()
+        with wire:
+            first, second = (wire.recv(12, socket.MSG_WAITALL) for _ in range(2))
+            wire.sendall(_reply(first, old) + _reply(second, new))
+            wire.recv(1)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    driver = driver_to(listener.getsockname()[1])
+    assert SILENT in said(driver, 0)
+    try:
+        assert driver.read(1000).p_w == 120_000
+    except MeterError as err:
+        pytest.fail(f"the answer to the request itself was there: {err}")
+    finally:
+        driver.close()
+        thread.join(5)
+        listener.close()
+
+
+def _reply(request: bytes, shown: MeterServer) -> bytes:
+    tid, _, _, unit, function, address, count = struct.unpack(">HHHBBHH", request)
+    words = shown._words[address : address + count]
+    body = struct.pack(f">BBB{count}H", unit, function, 2 * count, *words)
+    return struct.pack(">HHH", tid, 0, len(body)) + body
+
+
+class CountingMeter:
+    """A port that counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.asked_ms: list[int] = []
+
+    def read(self, now_ms: int) -> Meter:
+        """A quiet transformer."""
+        self.asked_ms.append(now_ms)
+        return Meter(now_ms, 1000, 1000, 0, (1000, 1000, 1000), (220_000, 220_000, 220_000))
+
+    def close(self) -> None:
+        """Nothing to let go."""
+
+
+class NoChargers:
+    """Nobody there."""
+
+    connected = True
+    trouble = ""
+
+    def take(self) -> list[Message]:
+        """Silence."""
+        return []
+
+    def send(self, _setpoint: Setpoint) -> bool:
+        """Into the void."""
+        return True
+
+    def close(self) -> None:
+        """Nothing to let go."""
+
+
+@pytest.mark.parametrize(("period_s", "every_ms"), [(0.5, 1000), (1, 1000), (2, 2000), (10, 10_000)])
+def test_a_meter_is_asked_no_faster_than_it_answers(tmp_path: Path, period_s: float, every_ms: int) -> None:
+    """A tick a second, late by up to 0.1 s: a slow meter is asked once in its period, a fast one each tick."""
+    path = tmp_path / "area.toml"
+    path.write_text(
+        '[area]\nid = "a"\nrating_kva = 250\n'
+        f'[meter]\nmodel = "eastron_sdm630"\ntcp = "127.0.0.1:502"\nperiod_s = {period_s}\n'
+        '[broker]\nhost = "127.0.0.1"\n[[chargers]]\nid = "p1"\nphase = "A"\nmax_a = 32\n',
+        encoding="utf-8",
+    )
+    meter = CountingMeter()
+    controller = Controller(cfg.load(path), meter, NoChargers(), Journal(None))
+    for second in range(41):
+        controller.tick(Moment(second * 1000 + (100 if second % 3 == 0 else 0), None))
+    gaps = np.diff(meter.asked_ms)
+    assert len(gaps) == 40_000 // every_ms
+    assert np.abs(gaps - every_ms).max() <= 100
