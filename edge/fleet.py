@@ -85,7 +85,9 @@ class Fleet:
                 unit.wish, unit.depart_ms = None, NEVER
         elif unit.depart_ms == NEVER:
             unit.depart_ms = self.depart_of(unit.wish, now_ms)
-        unit.state, unit.heard_ms = state, now_ms
+        if known is None or (state.boot, state.tick_ms) != (known.boot, known.tick_ms):
+            unit.heard_ms = now_ms  # the same stamp again is an echo of the past, not a sign of life
+        unit.state = state
         unit.sent = ledger.outstanding(unit.sent, state.epoch, state.seq, now_ms)
         self._fence(unit, state)
 
@@ -186,10 +188,10 @@ class Fleet:
         unit.echo = (setpoint.boot, setpoint.tick_ms)
         ends_ms = ledger.lease_end_ms(now_ms, setpoint.lease_ms)
         entry = ledger.Sent(setpoint.epoch, setpoint.seq, setpoint.ma, ends_ms)
-        alive = tuple(s for s in unit.sent if s.ends_ms > now_ms)
-        kept = alive[-OUTSTANDING_MAX:]
-        if len(alive) > OUTSTANDING_MAX:
-            # Bounded, and never forgetful: what is dropped is folded into the oldest that is kept.
-            worst = max(s.ma for s in alive[:-OUTSTANDING_MAX])
-            kept = (ledger.Sent(kept[0].epoch, kept[0].seq, max(worst, kept[0].ma), kept[0].ends_ms), *kept[1:])
-        unit.sent = (*kept, entry)
+        # An older one that is not above this one adds nothing: it ends earlier and is disproved earlier.
+        above = [s for s in unit.sent if s.ma > setpoint.ma and s.ends_ms > now_ms]
+        if len(above) >= OUTSTANDING_MAX:
+            # Bounded, and never forgetful: the oldest is folded into the next.
+            first, second = above[:2]
+            above[:2] = [ledger.Sent(second.epoch, second.seq, first.ma, second.ends_ms)]
+        unit.sent = (*above, entry)

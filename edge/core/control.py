@@ -39,13 +39,16 @@ from edge.core.model import (
 )
 
 RAISE_PERMILLE_PER_10S = 20
-"""All raises together climb at most this share of the rating in 10 s (facts: 2 % per 10 s)."""
+"""All raises together climb by this share of the rating in 10 s; after a rest, once by twice as much."""
 
 RAISE_INTERVAL_MS = 5000
 """A charger's own setpoint goes up at most this often (IEC 61851-1: the pilot changes at most every 5 s)."""
 
 START_MA = 9000
-"""A start needs room for 1.5 times the minimum: a car begun on the last ampere is stopped by the next kettle."""
+"""A start needs room for 1.5 times the minimum: a car begun on the last ampere is stopped by the next kettle.
+
+An urgent car takes the bare minimum.
+"""
 
 REST_MS = 300000
 """A stopped car rests this long: contactors wear, and cars do not like to be woken twice."""
@@ -309,7 +312,7 @@ class _Plan:
         if have:
             tight = room_ma < 1000
         else:
-            tight = room_ma < 0 or booked + room_ma < (START_MA if self.laxity[name] >= 0 else MIN_MA)
+            tight = room_ma < 0 or booked + room_ma < (START_MA if self.laxity[name] >= URGENT_MS else MIN_MA)
         if tight or goal < MIN_MA or goal <= have:
             self.phase[name] = _tightest(free, charger, self.mv) if tight else -1
             if not tight:

@@ -81,7 +81,7 @@ def vet(
         return state, _fall_back(snapshot, commands, BOOT)
     if state.mode == SAFING:
         return state, _fall_back(snapshot, commands, SAFE)
-    commands = _only_heard(snapshot, commands)
+    commands = _admissible(snapshot, commands)
     meter = snapshot.meter
     if state.mode == HOLDING or meter is None or meter.at_ms != state.sample_ms:
         return state, _no_raise(snapshot, commands, HOLD)
@@ -175,12 +175,16 @@ def _present(charger: Charger) -> int:
     return present
 
 
-def _only_heard(snapshot: Snapshot, commands: tuple[Command, ...]) -> tuple[Command, ...]:
-    """A charger that has gone silent gets neither a raise nor a renewal."""
+def _admissible(snapshot: Snapshot, commands: tuple[Command, ...]) -> tuple[Command, ...]:
+    """A charger that has gone silent gets neither a raise nor a renewal, and nobody what no charger may take."""
     out = []
     for k, command in enumerate(commands):
         charger = snapshot.chargers[k]
-        out.append(_lower(command, _present(charger), SILENT, False) if charger.silent else command)
+        if charger.silent:
+            command = _lower(command, _present(charger), SILENT, False)
+        elif command.ma != 0 and not MIN_MA <= command.ma <= charger.max_ma:
+            command = _lower(command, charger.max_ma, command.reason, command.renew)
+        out.append(command)
     return tuple(out)
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-CONTROLLER = (sys.executable, "-m", "tools.cli", "run")
+CONTROLLER = (sys.executable, "-P", "-m", "tools.cli", "run")
 """The controller is a process of its own: the daemon as a gateway runs it."""
 CYCLE_S = 10
 """Simulated seconds between two ticks of the controller."""

@@ -21,7 +21,7 @@ NIGHTS = [(community, seed) for community in "ABC" for seed in range(1, 6)]
 def demo(folder: Path, *argv: str, broker: str) -> dict[str, Any]:
     """Play ``taiqu demo --json`` on ``broker`` and give its summary."""
     done = subprocess.run(
-        [sys.executable, "-m", "tools.cli", "demo", "--json", "--out", str(folder), *argv],
+        [sys.executable, "-P", "-m", "tools.cli", "demo", "--json", "--out", str(folder), *argv],
         capture_output=True,
         text=True,
         check=False,

@@ -18,8 +18,8 @@ from hil_tests.rig.plant import Busbar
 from tools.cli import main
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 GOOD = """
 [area]
@@ -232,6 +232,6 @@ def test_example_passes_its_own_check(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_help_and_version_answer(argv: list[str]) -> None:
     """The command explains itself in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-m", "tools.cli", *argv], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-P", "-m", "tools.cli", *argv], capture_output=True, text=True, check=True, timeout=60
     )
     assert "taiqu" in done.stdout

@@ -175,7 +175,7 @@ BOUNDS = [
 
 
 @pytest.mark.parametrize(("table", "key", "low", "high", "rules"), BOUNDS)
-def test_both_sides_of_each_bound(  # noqa: PLR0917 - the columns of the rows above
+def test_both_sides_of_each_bound(
     tmp_path: Path, table: str, key: str, low: tuple[str, str], high: tuple[str, str], rules: tuple[str, str]
 ) -> None:
     """The bound itself is accepted, the step beyond it is refused with the rule's own words."""
