@@ -17,14 +17,18 @@ BYTES_MAX = 32_000_000
 
 
 class Journal:
-    """Appends lines to ``path``; on a disk that fails it says so once and goes quiet."""
+    """Appends lines to ``path``, also after a restart; on a disk that fails it says so once and goes quiet."""
 
     def __init__(self, path: Path | None, bytes_max: int = BYTES_MAX) -> None:
         self.path, self.bytes_max = path, bytes_max
         self._file: TextIO | None = None
         self._size = 0
         if path is not None:
-            self._file = path.open("w", encoding="utf-8")
+            self._file = path.open("a", encoding="utf-8")
+            if self._file.seekable():
+                self._size = self._file.tell()
+            if self._size:
+                self._file.write("\n")  # a killed predecessor may have left half a line
 
     def write(self, entry: dict[str, Any]) -> None:
         """Append one line."""

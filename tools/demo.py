@@ -113,7 +113,8 @@ def play(night: Night, name: str, folder: Path, broker_text: str | None, meter_p
 
     began = time.monotonic()
     journal = folder / "journal.jsonl"
-    journal.with_suffix(".jsonl.1").unlink(missing_ok=True)
+    for generation in (journal, journal.with_suffix(".jsonl.1")):
+        generation.unlink(missing_ok=True)
     with progress(night) as tick:
         try:
             with broker_of(broker_text) as broker, ControlledNight(night, broker, folder, meter_port) as controlled:

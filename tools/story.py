@@ -45,7 +45,7 @@ def _ticks(journal: Path) -> Iterator[dict[str, Any]]:
     for path in (journal.with_suffix(journal.suffix + ".1"), journal):
         if path.exists():
             with path.open(encoding="utf-8") as lines:
-                yield from (json.loads(line) for line in lines)
+                yield from (json.loads(line) for line in lines if line.strip())
 
 
 def _minute(tick: dict[str, Any]) -> float:

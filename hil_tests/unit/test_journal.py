@@ -38,6 +38,16 @@ def test_two_generations_are_kept(tmp_path: Path) -> None:
     assert max(p.stat().st_size for p in tmp_path.iterdir()) < 120
 
 
+def test_a_restart_goes_on_after_half_a_line(tmp_path: Path) -> None:
+    """What a killed controller left is kept, and its torn last line spoils none of the next one's."""
+    path = tmp_path / "j.jsonl"
+    path.write_text('{"k":0}\n{"k":1,"te', encoding="utf-8")
+    book = Journal(path)
+    book.write({"k": 2})
+    book.close()
+    assert path.read_text(encoding="utf-8").splitlines() == ['{"k":0}', '{"k":1,"te', '{"k":2}']
+
+
 @pytest.mark.skipif(not FULL.exists(), reason="/dev/full is Linux's")
 def test_a_full_disk_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     """No space left: one warning, and then every write returns as if there were no journal."""
