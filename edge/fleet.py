@@ -78,7 +78,7 @@ class Fleet:
 
     def _hear_state(self, unit: Unit, state: ChargerState, now_ms: int) -> None:
         known = unit.state
-        if known is not None and state.boot == known.boot and state.tick_ms < known.tick_ms:
+        if known is not None and state.boot == known.boot and _age(state) < _age(known):
             return  # overtaken by a newer one
         if state.plug == UNPLUGGED:
             if known is not None and known.plug != UNPLUGGED:
@@ -174,11 +174,9 @@ class Fleet:
         lost = (state.epoch, state.seq) < (max(self.epoch, unit.epoch), unit.seq)
         if lost and (high or (command.renew and state.allowed_ma < command.ma)):
             return True
-        if command.ma == state.fallback_ma or not command.renew:
-            # Needs no lease, or gets none: only what is above the fallback is worth a word.
-            high = state.allowed_ma > max(command.ma, state.fallback_ma)
-            if not high:
-                return False
+        leaseless = command.ma == state.fallback_ma or not command.renew
+        if leaseless and state.allowed_ma <= max(command.ma, state.fallback_ma):
+            return False
         return unit.echo[0] != state.boot or state.tick_ms - unit.echo[1] >= self.charging.lease_ms // 4
 
     def sent(self, setpoint: Setpoint, now_ms: int) -> None:
@@ -195,3 +193,8 @@ class Fleet:
             first, second = above[:2]
             above[:2] = [ledger.Sent(second.epoch, second.seq, first.ma, second.ends_ms)]
         unit.sent = (*above, entry)
+
+
+def _age(state: ChargerState) -> tuple[int, int, int]:
+    """What orders the words of one run of a charger: its clock, and within a millisecond what it had accepted."""
+    return state.tick_ms, state.epoch, state.seq

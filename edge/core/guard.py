@@ -181,10 +181,11 @@ def _admissible(snapshot: Snapshot, commands: tuple[Command, ...]) -> tuple[Comm
     for k, command in enumerate(commands):
         charger = snapshot.chargers[k]
         if charger.silent:
-            command = _lower(command, _present(charger), SILENT, False)
+            out.append(_lower(command, _present(charger), SILENT, False))
         elif command.ma != 0 and not MIN_MA <= command.ma <= charger.max_ma:
-            command = _lower(command, charger.max_ma, command.reason, command.renew)
-        out.append(command)
+            out.append(_lower(command, charger.max_ma, command.reason, command.renew))
+        else:
+            out.append(command)
     return tuple(out)
 
 

@@ -70,7 +70,6 @@ class Area:
         self.guard: guard.State = guard.start(-100_000)
         self.commands: dict[str, Command] = {}
         self.wishes: dict[str, Command] = {}
-        self.heard = True
 
     def true_meter(self) -> Meter:
         """What stands on the busbar now."""
@@ -98,7 +97,7 @@ class Area:
             self.guard, commands = guard.vet(self.guard, shot, wishes, self.settings, self.now_ms)
             self.wishes = {c.id: c for c in wishes}
             self.commands = {c.id: c for c in commands}
-            if self.heard and self.guard.mode != guard.STARTING:
+            if self.guard.mode != guard.STARTING:
                 self._obey()
 
     def _obey(self) -> None:

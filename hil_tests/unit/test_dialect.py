@@ -1,0 +1,189 @@
+"""The native dialect at its door: what is no message is dropped with a reason, what is one is read exactly."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drivers.chargers import taiqu
+from drivers.chargers.taiqu import DialectError, decode, encode
+from edge.ports import ChargerState, Setpoint, Wish
+
+STATE: dict[str, Any] = {
+    "v": 1, "boot": 305419896, "tick_ms": 123456, "epoch": 3, "seq": 17, "plug": 2, "ma": [15200, 0, 0], "w": 3344,
+    "wh": 4210, "allowed_ma": 16000, "lease_ms": 41000, "fallback_ma": 6000, "max_ma": 32000,
+}  # fmt: skip
+WISH: dict[str, Any] = {"v": 1, "want_wh": 9000, "depart_s": 1768518000}
+
+
+def read(kind: str, fields: object, charger: str = "p001") -> ChargerState | Wish | None:
+    """One message through the door."""
+    payload = fields if isinstance(fields, bytes) else json.dumps(fields).encode()
+    return decode("demo", f"taiqu/demo/{charger}/up/{kind}", payload)
+
+
+def test_state_is_read_field_by_field() -> None:
+    """A state as DESIGN §7 writes it."""
+    assert read("state", STATE) == ChargerState(
+        "p001", 305419896, 123456, 3, 17, 2, (15200, 0, 0), 3344, 4210, 16000, 41000, 6000, 32000
+    )
+
+
+def test_wish_is_read_with_and_without_its_options() -> None:
+    """The options of a wish may be there or not."""
+    assert read("wish", WISH) == Wish("p001", 9000, 1768518000)
+    assert read("wish", {**WISH, "mode": "fast", "now": True, "prio": 2}) == Wish("p001", 9000, 1768518000)
+
+
+def test_setpoint_is_written_as_the_charger_expects() -> None:
+    """A setpoint carries the echo, and nothing that is not in the schema."""
+    setpoint = Setpoint("p001", 3, 18, 305419896, 123456, 9000, 60000)
+    assert json.loads(encode(setpoint)) == {
+        "v": 1, "epoch": 3, "seq": 18, "boot": 305419896, "tick_ms": 123456, "ma": 9000, "lease_ms": 60000,
+    }  # fmt: skip
+    assert taiqu.topic_of("demo", setpoint) == "taiqu/demo/p001/dn/set"
+
+
+def test_setpoint_fits_however_large_its_numbers() -> None:
+    """The largest setpoint stays below 512 bytes."""
+    big = (1 << 53) - 1
+    assert len(encode(Setpoint("a" * 32, big, big, big, big, 63_000, 60_000))) <= 512
+
+
+def test_event_is_not_ours_to_read() -> None:
+    """An event is let pass unread."""
+    assert read("event", b"anything") is None
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"", b"\xff\xfe", b"{", b"[]", b"null", b"1", b'"state"', b"[" * 400, b"{}", b'{"v":2}', b'{"v":1}',
+        b'{"v":1,"ma":NaN}', b'{"v":1,"ma":Infinity}', b'{"v":1,"ma":-Infinity}', b" " * 513,
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["state", "wish"])
+def test_q9_malformed_payload_is_dropped(kind: str, payload: bytes) -> None:
+    """What is no version 1 object is refused with one line, and with nothing but DialectError."""
+    with pytest.raises(DialectError) as caught:
+        read(kind, payload)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("pad", [-1, 0, 1])
+def test_q9_512_bytes_and_no_more(pad: int) -> None:
+    """The 513th byte is one too many."""
+    text = json.dumps(STATE).encode()
+    payload = text + b" " * (512 - len(text) + pad)
+    if pad > 0:
+        with pytest.raises(DialectError, match="513 bytes"):
+            read("state", payload)
+    else:
+        assert read("state", payload)
+
+
+@pytest.mark.parametrize("name", [key for key in STATE if key != "v"])
+@pytest.mark.parametrize("value", [None, "1", 1.5, 16000.0, True, [], {}, 1 << 53, -(1 << 53)])
+def test_state_fields_are_integers(name: str, value: object) -> None:
+    """Each field takes an integer in range and nothing else: no float, no boolean, no text."""
+    with pytest.raises(DialectError):
+        read("state", {**STATE, name: value})
+    with pytest.raises(DialectError):
+        read("state", {**STATE, "ma": [0, value, 0]})
+
+
+@pytest.mark.parametrize("name", [key for key in STATE if key not in {"v", "ma"}])
+def test_only_power_may_be_negative(name: str) -> None:
+    """Import is positive; a car that feeds back shows a negative power, nothing else is below zero."""
+    if name == "w":
+        state = read("state", {**STATE, "w": -1})
+        assert isinstance(state, ChargerState)
+        assert state.w == -1
+    else:
+        with pytest.raises(DialectError, match=name):
+            read("state", {**STATE, name: -1})
+
+
+@pytest.mark.parametrize("name", list(STATE))
+def test_closed_schema(name: str) -> None:
+    """A field too few or too many is no state."""
+    with pytest.raises(DialectError):
+        read("state", {key: value for key, value in STATE.items() if key != name})
+    with pytest.raises(DialectError, match="differ at"):
+        read("state", {**STATE, f"{name}_x": 1})
+
+
+@pytest.mark.parametrize("ma", [[], [1, 2], [1, 2, 3, 4], 5, "abc", [-1, 0, 0]])
+def test_three_currents_or_none(ma: object) -> None:
+    """A charger names the current of three conductors, none negative."""
+    with pytest.raises(DialectError):
+        read("state", {**STATE, "ma": ma})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"want_wh": -1}, {"want_wh": 1_000_001}, {"want_wh": 1.5}, {"want_wh": None}, {"depart_s": "08:00"}, {"force": 1}],
+)
+def test_s4_wish_is_bounded(changes: dict[str, object]) -> None:
+    """A wish beyond 1 MWh, of the wrong type or with an unknown field is none."""
+    with pytest.raises(DialectError):
+        read("wish", {**WISH, **changes})
+
+
+@pytest.mark.parametrize(("want_wh", "read_wh"), [(999_999, 999_999), (1_000_000, 1_000_000)])
+def test_wish_up_to_a_megawatt_hour(want_wh: int, read_wh: int) -> None:
+    """The bound itself is allowed."""
+    wish = read("wish", {**WISH, "want_wh": want_wh})
+    assert isinstance(wish, Wish)
+    assert wish.want_wh == read_wh
+
+
+@pytest.mark.parametrize(
+    ("charger", "ok"),
+    [
+        ("p001", True), ("0", True), ("a" * 32, True), ("a_b-c", True),
+        ("", False), ("a" * 33, False), ("all", False), ("A1", False), ("-a", False), ("_a", False),
+        ("a b", False), ("a+", False), ("#", False), ("$sys", False), ("a\x00", False), ("a\n", False), ("桩1", False),
+    ],
+)  # fmt: skip
+def test_s7_ids_at_the_door(charger: str, ok: bool) -> None:
+    """An id is a-z, 0-9, _ and -, at most 32, and not ``all``."""
+    if ok:
+        assert read("state", STATE, charger)
+    else:
+        with pytest.raises(DialectError):
+            read("state", STATE, charger)
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "", "taiqu", "taiqu/demo/p001/up", "taiqu/demo/p001/up/state/x", "taiqu/other/p001/up/state",
+        "other/demo/p001/up/state", "taiqu/demo/p001/dn/state", "taiqu/demo/a/b/up/state",
+    ],
+)  # fmt: skip
+def test_other_topics_are_refused(topic: str) -> None:
+    """Only our own tree, our own area, and upwards."""
+    with pytest.raises(DialectError):
+        decode("demo", topic, json.dumps(STATE).encode())
+
+
+@given(
+    st.binary(max_size=600) | st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(list(STATE)), inner, max_size=14),
+        max_leaves=20,
+    ).map(lambda value: json.dumps(value).encode()),
+    st.sampled_from(["state", "wish", "event", "set"]),
+)  # fmt: skip
+def test_q9_any_bytes_are_read_or_refused(payload: bytes, kind: str) -> None:
+    """Whatever comes: a message, none, or DialectError; no other exception reaches the callback."""
+    try:
+        message = read(kind, payload)
+    except DialectError:
+        return
+    assert message is None or isinstance(message, ChargerState | Wish)

@@ -1,0 +1,447 @@
+"""What the controller knows of its chargers, when it speaks to them, and who else might be speaking."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from edge.config import ChargerConfig, ChargingConfig
+from edge.core.model import CHARGING, FAULTED, FINISHED, NEVER, UNPLUGGED, WAITING, Command
+from edge.fleet import Fleet
+from edge.ports import ChargerState, Message, Setpoint, Wish
+
+BOOT = 77
+
+
+class Site:
+    """A fleet on a clock. ``say`` is telemetry from a charger, ``tell`` one tick's commands; what is due is sent."""
+
+    def __init__(self, *ids: str, fallback_ma: int = 0, epoch: int = 5, phases: int = 1, known: bool = True) -> None:
+        charging = ChargingConfig(fallback_ma, 60_000, 9000, 420, ())
+        rows = [ChargerConfig(name, phases, known, 32_000) for name in ids or ("a",)]
+        self.fleet = Fleet(rows, charging, lambda wish, now_ms: now_ms + (wish.depart_s * 1000 if wish else 36_000_000))
+        self.fleet.epoch = epoch
+        self.fallback_ma = fallback_ma
+        self.now_ms = 1_000_000
+        self.broker_up = True
+
+    def wait(self, seconds: float) -> Site:
+        """Let time pass."""
+        self.now_ms += round(seconds * 1000)
+        return self
+
+    def state(self, name: str = "a", **changes: Any) -> ChargerState:  # noqa: ANN401 - fields of a state
+        """Telemetry stamped now: an idle plugged car, unless said otherwise."""
+        row = {
+            "charger": name, "boot": BOOT, "tick_ms": self.now_ms, "epoch": 0, "seq": 0, "plug": WAITING,
+            "ma": (0, 0, 0), "w": 0, "wh": 0, "allowed_ma": self.fallback_ma, "lease_ms": 0,
+            "fallback_ma": self.fallback_ma, "max_ma": 32_000,
+        }  # fmt: skip
+        return ChargerState(**{**row, **changes})
+
+    def say(self, name: str = "a", **changes: Any) -> Site:  # noqa: ANN401 - fields of a state
+        """A charger speaks and is heard."""
+        self.fleet.hear([self.state(name, **changes)], self.now_ms)
+        return self
+
+    def obeyed(self, name: str = "a", **changes: Any) -> Site:  # noqa: ANN401 - fields of a state
+        """A charger speaks after it has accepted its last setpoint: it echoes, allows and draws it."""
+        unit = self.fleet.units[name]
+        ma = unit.set_ma
+        row = {
+            "epoch": max(self.fleet.epoch, unit.epoch), "seq": unit.seq, "allowed_ma": ma, "ma": (ma, 0, 0),
+            "plug": CHARGING if ma else WAITING, "lease_ms": 59_000,
+        }  # fmt: skip
+        return self.say(name, **{**row, **changes})
+
+    def tell(self, ma: int, name: str = "a", *, renew: bool = True) -> list[Setpoint]:
+        """One tick wants ``ma``; what was due and went out."""
+        due = self.fleet.due([Command(name, ma, 0, -1, renew)])
+        if self.broker_up:
+            for setpoint in due:
+                self.fleet.sent(setpoint, self.now_ms)
+        return due if self.broker_up else []
+
+    def view(self, name: str = "a") -> Any:  # noqa: ANN401 - a Charger
+        """The latched image of one charger."""
+        return next(c for c in self.fleet.view(self.now_ms) if c.id == name)
+
+
+# ------------------------------------------------------------------------------------------------- what is latched
+def test_never_heard_counts_at_its_fallback_and_gets_nothing() -> None:
+    """A charger that has not spoken is silent, counts at its fallback, and is sent nothing."""
+    site = Site(fallback_ma=6000)
+    view = site.view()
+    assert (view.silent, view.possible_ma, view.plug, view.max_ma) == (True, 6000, UNPLUGGED, 32_000)
+    assert site.tell(0) == []
+    assert site.tell(6000) == []
+
+
+@pytest.mark.parametrize(
+    ("plug", "silent_s"), [(CHARGING, 45), (WAITING, 270), (FINISHED, 270), (UNPLUGGED, 650), (FAULTED, 45), (9, 45)]
+)
+@pytest.mark.parametrize("step_ms", [-1, 0, 1])
+def test_silent_after_two_heartbeats(plug: int, silent_s: int, step_ms: int) -> None:
+    """Each plug state has its own heartbeat; a charger is silent a moment after two of them."""
+    site = Site().say(plug=plug).wait(silent_s)
+    site.now_ms += step_ms
+    assert site.view().silent == (step_ms > 0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "most"), [(46, 16_000), (61.199, 16_000), (62.199, 16_000), (62.2, 6000), (100, 6000)]
+)
+def test_silent_charger_counts_its_lease_then_its_fallback(seconds: float, most: int) -> None:
+    """What it last allowed counts until a clock 2 % slow must have ended its lease, then the fallback."""
+    site = Site(fallback_ma=6000)
+    site.say(plug=CHARGING, allowed_ma=16_000, lease_ms=60_000, epoch=5).wait(seconds)
+    assert (site.view().silent, site.view().possible_ma) == (True, most)
+
+
+@pytest.mark.parametrize("plug", [UNPLUGGED, FINISHED, FAULTED])
+def test_free_socket_counts_nothing_even_with_a_setpoint(plug: int) -> None:
+    """Finished, unplugged or faulted, heard and disproved: it counts 0 although it was told 16 A; and it is told 0."""
+    site = Site().say()
+    site.tell(16_000)
+    site.wait(1).obeyed(plug=plug, ma=(0, 0, 0))
+    assert site.view().possible_ma == 0
+    assert [s.ma for s in site.tell(0)] == [0]
+
+
+def test_c11_negative_and_c7_huge_claims_are_cut_to_the_nameplate() -> None:
+    """Nobody counts for more than the current on its nameplate, whatever it claims."""
+    lie = 1 << 52
+    site = Site().say(plug=CHARGING, ma=(lie, 0, 0), allowed_ma=lie, fallback_ma=lie, max_ma=lie)
+    view = site.view()
+    assert (view.ma, view.allowed_ma, view.fallback_ma, view.max_ma) == (32_000, 32_000, 32_000, 32_000)
+    assert view.possible_ma == 32_000
+
+
+def test_c1_disobeying_charger_counts_as_measured() -> None:
+    """What flows against its word is possible, for that is what flows."""
+    site = Site().say(plug=CHARGING, ma=(0, 20_000, 0), allowed_ma=0, epoch=5)
+    assert (site.view().ma, site.view().possible_ma) == (20_000, 20_000)
+
+
+@pytest.mark.parametrize(("phases", "known", "lines"), [(1, True, 1), (4, True, 1), (7, True, 3), (7, False, 1)])
+def test_lines_follow_from_the_wiring(phases: int, known: bool, lines: int) -> None:
+    """Three phases known are three conductors; an unknown phase is one conductor on any of them."""
+    view = Site(phases=phases, known=known).say().view()
+    assert (view.phases, view.known, view.lines) == (phases, known, lines)
+
+
+def test_q6_overtaken_telemetry_is_dropped() -> None:
+    """An older stamp of the same run says nothing about the present."""
+    site = Site().say(tick_ms=5000, epoch=5, seq=2, allowed_ma=6000)
+    site.say(tick_ms=4999, epoch=5, seq=3, allowed_ma=32_000).say(tick_ms=5000, epoch=5, seq=1, allowed_ma=32_000)
+    assert site.view().allowed_ma == 6000
+    assert site.say(tick_ms=5000, epoch=5, seq=3, allowed_ma=32_000).view().allowed_ma == 32_000
+
+
+def test_q4_repeated_telemetry_is_no_sign_of_life() -> None:
+    """The same message again, kept and repeated by whoever: the charger is as silent as before."""
+    site = Site()
+    kept = site.state(plug=CHARGING)
+    for _ in range(10):
+        site.fleet.hear([kept], site.now_ms)
+        site.wait(10)
+    assert site.view().silent
+
+
+def test_c8_reboot_is_believed_and_its_old_setpoint_still_counts() -> None:
+    """A new run begins at the fallback; the setpoint on its way counts until its lease must be over."""
+    site = Site().say()
+    site.tell(16_000)
+    site.wait(1).obeyed().wait(1)
+    site.tell(20_000)
+    site.say(boot=78, tick_ms=5)
+    assert (site.view().silent, site.view().possible_ma) == (False, 20_000)
+    site.wait(62.2)
+    assert site.view().possible_ma == 0
+
+
+def test_c9_stranger_is_listed_and_never_commanded() -> None:
+    """A charger that is not registered is named, bounded, and not in the view."""
+    site = Site()
+    messages: list[Message] = [site.state(f"x{k}") for k in range(1500)]
+    site.fleet.hear(messages, 0)
+    assert len(site.fleet.strangers) == 1000
+    assert [c.id for c in site.fleet.view(0)] == ["a"]
+
+
+def test_view_is_sorted_and_blind_to_the_order_of_messages() -> None:
+    """Whatever order chargers are registered or heard in, the image is the same."""
+    one, two = Site("b", "a", "c"), Site("c", "b", "a")
+    for name in "abc":
+        one.say(name, allowed_ma=0, wh=ord(name))
+    for name in "cab":
+        two.say(name, allowed_ma=0, wh=ord(name))
+    assert one.fleet.view(one.now_ms) == two.fleet.view(two.now_ms)
+    assert [c.id for c in one.fleet.view(one.now_ms)] == ["a", "b", "c"]
+
+
+def test_wish_holds_for_one_session() -> None:
+    """A wish sets need and departure, survives until the car leaves, and is gone for the next one."""
+    site = Site()
+    site.fleet.hear([Wish("a", 20_000, 3600)], site.now_ms)
+    site.say(wh=1500)
+    assert (site.view().need_wh, site.view().depart_ms) == (18_500, 1_000_000 + 3_600_000)
+    site.wait(1).say(plug=UNPLUGGED)
+    assert site.fleet.units["a"].depart_ms == NEVER
+    site.wait(1).say(wh=0)
+    assert (site.view().need_wh, site.view().depart_ms) == (9000, site.now_ms + 36_000_000)
+
+
+# ----------------------------------------------------------------------------------------------------- what is due
+def test_change_is_sent_at_once_and_once() -> None:
+    """A new value leaves on its tick; the same value does not leave again before the charger has spoken."""
+    site = Site().say()
+    (setpoint,) = site.tell(9000)
+    assert setpoint == Setpoint("a", 5, 1, BOOT, site.now_ms, 9000, 60_000)
+    for _ in range(100):
+        assert site.wait(1).tell(9000) == []
+    assert [s.seq for s in site.tell(10_000)] == [2]
+
+
+@pytest.mark.parametrize(("after_s", "renewals"), [(14.999, 0), (15, 1), (15.001, 1)])
+def test_renewal_answers_telemetry_at_most_every_quarter_lease(after_s: float, renewals: int) -> None:
+    """A renewal needs a stamp a quarter of a lease newer than the one last echoed."""
+    site = Site().say()
+    site.tell(16_000)
+    site.wait(after_s).obeyed()
+    due = site.tell(16_000)
+    assert len(due) == renewals
+    assert all(s.tick_ms == site.now_ms for s in due)
+
+
+def test_chatter_brings_no_more_renewals() -> None:
+    """Telemetry each second, also with another value than told: four renewals a minute, no more."""
+    site = Site().say()
+    site.tell(16_000)
+    sent = 0
+    for _ in range(60):
+        site.wait(1).obeyed(allowed_ma=12_000)
+        sent += len(site.tell(16_000))
+    assert sent == 4
+
+
+def test_lost_lowering_is_repeated_with_each_telemetry() -> None:
+    """While the charger still allows more and has not echoed the lowering, each word of it is answered."""
+    site = Site().say()
+    site.tell(16_000)
+    site.wait(1).obeyed()
+    old_seq = site.fleet.units["a"].seq
+    site.tell(6000)
+    for _ in range(3):
+        assert site.wait(1).tell(6000) == []
+        site.obeyed(seq=old_seq, allowed_ma=16_000)
+        assert [s.ma for s in site.tell(6000)] == [6000]
+    site.wait(1).obeyed()
+    assert site.tell(6000) == []
+
+
+def test_lost_lowering_is_repeated_in_safe_too() -> None:
+    """Without renewals, too: what stands above what is wanted is told again."""
+    site = Site(fallback_ma=6000).say()
+    site.tell(16_000)
+    site.wait(1).obeyed()
+    old_seq = site.fleet.units["a"].seq
+    site.tell(6000, renew=False)
+    site.wait(1).obeyed(seq=old_seq, allowed_ma=16_000)
+    assert [s.ma for s in site.tell(6000, renew=False)] == [6000]
+
+
+def test_safe_renews_nothing() -> None:
+    """A charger at or below its fallback that is to stay there is left alone, lease or no lease."""
+    for told in (0, 6000):
+        site = Site(fallback_ma=6000).say()
+        site.tell(told)
+        site.wait(20).obeyed()
+        assert site.tell(told, renew=False) == []
+        site.wait(60).obeyed(allowed_ma=6000, lease_ms=0)
+        assert site.tell(told, renew=False) == []
+
+
+def test_refused_raise_is_asked_again() -> None:
+    """A raise on an old echo is refused and answered with fresh telemetry; then it is sent once more."""
+    site = Site().say().wait(100)
+    site.tell(9000)
+    site.wait(1).say()
+    assert [(s.ma, s.tick_ms) for s in site.tell(9000)] == [(9000, site.now_ms)]
+
+
+def test_current_at_or_below_fallback_needs_no_lease() -> None:
+    """Zero with a fallback of zero is renewed never; zero with a fallback of 6 A is, or the car would begin to draw."""
+    quiet = Site().say()
+    assert [len(quiet.wait(20).say().tell(0)) for _ in range(5)] == [0] * 5
+    held = Site(fallback_ma=6000).say()
+    assert [s.ma for s in held.tell(0)] == [0]
+    assert [len(held.wait(20).obeyed().tell(0)) for _ in range(5)] == [1] * 5
+
+
+def test_c1_charger_that_acknowledges_and_does_not_obey_is_told_again() -> None:
+    """It echoes the zero and allows 16 A all the same: told again, at the pace of renewals."""
+    site = Site().say()
+    site.tell(16_000)
+    site.wait(1).obeyed()
+    site.tell(0)
+    assert [len(site.wait(5).obeyed(allowed_ma=16_000).tell(0)) for _ in range(6)] == [0, 0, 1, 0, 0, 1]
+
+
+def test_unplugged_charger_with_a_living_setpoint_is_told_again() -> None:
+    """A lost goodbye is repeated; one without a lease needs none."""
+    site = Site().say()
+    site.tell(16_000)
+    site.wait(1).obeyed(plug=UNPLUGGED)
+    assert len(site.tell(0)) == 1
+    site.wait(1).say(plug=UNPLUGGED, epoch=5, seq=1, allowed_ma=16_000, lease_ms=40_000)
+    assert len(site.tell(0)) == 1
+    site.wait(1).say(plug=UNPLUGGED, epoch=5, seq=2)
+    assert site.tell(0) == []
+
+
+def test_lowerings_leave_first() -> None:
+    """In one tick everything that goes down leaves before anything that goes up."""
+    site = Site("a", "b", "c").say("a").say("b").say("c")
+    site.tell(16_000, "b")
+    due = site.fleet.due(
+        [Command("a", 9000, 0, -1, True), Command("b", 6000, 0, -1, True), Command("c", 9000, 0, -1, True)]
+    )
+    assert [s.charger for s in due] == ["b", "a", "c"]
+
+
+def test_c2_late_charger_keeps_old_value_in_ledger() -> None:
+    """Until telemetry echoes the lowering, the raise before it still counts; then the lower value does."""
+    site = Site().say()
+    site.tell(32_000)
+    site.wait(1).obeyed()
+    old_seq = site.fleet.units["a"].seq
+    site.tell(6000)
+    for _ in range(30):
+        site.wait(2).obeyed(seq=old_seq, allowed_ma=32_000, lease_ms=50_000)
+        site.tell(6000)
+        assert site.view().possible_ma == 32_000
+    site.wait(1).obeyed()
+    assert site.view().possible_ma == 6000
+
+
+# ----------------------------------------------------------------------------------------------- outages and epochs
+def test_q2_after_an_outage_the_old_setpoint_is_history() -> None:
+    """A lease that ended takes its setpoint with it: what is present is the fallback, and from there leads a ramp."""
+    site = Site(fallback_ma=6000).say()
+    site.tell(32_000)
+    site.wait(1).obeyed()
+    assert site.view().set_ma == 32_000
+    site.broker_up = False
+    site.wait(600)
+    assert (site.view().silent, site.view().set_ma, site.view().possible_ma) == (True, 6000, 6000)
+    site.broker_up = True
+    site.say(epoch=5, seq=1, plug=CHARGING, allowed_ma=6000, ma=(6000, 0, 0))
+    assert (site.view().silent, site.view().set_ma, site.view().possible_ma) == (False, 6000, 6000)
+    assert [s.ma for s in site.tell(8000)] == [8000]
+
+
+def test_setpoint_on_its_way_is_present_although_no_lease_is_told_yet() -> None:
+    """Telemetry made before the raise arrived does not take it back."""
+    site = Site().say()
+    site.tell(9000)
+    site.wait(1).say()
+    assert (site.view().set_ma, site.view().possible_ma) == (9000, 9000)
+
+
+def test_derated_charger_keeps_its_setpoint() -> None:
+    """A charger that allows less than told, under a living lease, is not told something new each tick."""
+    site = Site().say()
+    site.tell(32_000)
+    site.wait(1).obeyed(allowed_ma=20_000, ma=(20_000, 0, 0))
+    assert (site.view().set_ma, site.view().possible_ma) == (32_000, 20_000)
+
+
+def test_q18_what_the_broker_did_not_take_is_not_remembered() -> None:
+    """A setpoint that could not be sent changes nothing, and is due again."""
+    site = Site().say()
+    site.broker_up = False
+    assert site.tell(9000) == []
+    assert (site.view().set_ma, site.view().possible_ma, site.fleet.units["a"].seq) == (0, 0, 0)
+    site.broker_up = True
+    assert [s.ma for s in site.tell(9000)] == [9000]
+
+
+@pytest.mark.parametrize(
+    ("own", "echoed", "begins"),
+    [
+        (0, {"a": 0, "b": 0}, 1),
+        (0, {"a": 7, "b": 3}, 8),
+        (0, {"a": 1000, "b": 3}, 1001),
+        (0, {"a": 1001, "b": 3}, 4),
+        (0, {"a": 50_000, "b": 50_000}, 50_001),
+        (500, {"a": 1500, "b": 3}, 1501),
+        (500, {"a": 1501, "b": 3}, 4),
+    ],
+)
+def test_epoch_begins_above_what_counts(own: int, echoed: dict[str, int], begins: int) -> None:
+    """Newest + 1; an epoch counts when it is at most own + 1000 or two chargers echo it."""
+    site = Site("a", "b", epoch=own)
+    for name, epoch in echoed.items():
+        site.say(name, epoch=epoch)
+    site.fleet.rival = True
+    site.fleet.begin_epoch()
+    assert (site.fleet.epoch, site.fleet.rival) == (begins, False)
+    site.wait(1)
+    for name, epoch in echoed.items():
+        (setpoint,) = site.tell(9000, name)
+        assert setpoint.epoch > epoch
+
+
+@pytest.mark.parametrize(
+    ("ahead", "lease_ms", "rival"),
+    [(0, 50_000, False), (1, 50_000, True), (1000, 50_000, True), (1001, 50_000, False), (1, 0, False), (1, 1, True)],
+)
+def test_h14_living_lease_of_a_newer_epoch_is_a_rival(ahead: int, lease_ms: int, rival: bool) -> None:
+    """Another controller commands here when a charger holds its lease; one odd charger far ahead is none."""
+    site = Site("a", "b").say("a", epoch=5 + ahead, lease_ms=lease_ms, allowed_ma=16_000)
+    assert site.fleet.rival == rival
+    assert site.fleet.epoch == 5
+
+
+def test_h14_two_chargers_far_ahead_are_a_rival() -> None:
+    """What one odd charger may dream of, two do not."""
+    site = Site("a", "b").say("a", epoch=9000, lease_ms=50_000)
+    assert not site.fleet.rival
+    site.say("b", epoch=9000, lease_ms=50_000)
+    assert site.fleet.rival
+    assert site.fleet.newest_epoch == 9000
+
+
+def test_charger_silent_during_boot_is_caught_up_alone() -> None:
+    """A left-over epoch without a lease lifts the epoch of that charger, not of the fleet, and is no rival."""
+    site = Site("a", "b").say("a").say("b", epoch=8)
+    assert (site.fleet.rival, site.fleet.epoch) == (False, 5)
+    assert [s.epoch for s in site.tell(9000, "a")] == [5]
+    assert [s.epoch for s in site.tell(9000, "b")] == [9]
+    site.wait(1).obeyed("b")
+    assert not site.fleet.rival
+    assert site.view("b").possible_ma == 9000
+
+
+def test_one_odd_charger_does_not_run_away_with_the_epoch() -> None:
+    """An absurd epoch costs nobody but the charger that claims it."""
+    site = Site("a", "b").say("a", epoch=(1 << 53) - 2).say("b")
+    assert site.fleet.epoch == 5
+    assert [s.epoch for s in site.tell(9000, "b")] == [5]
+
+
+def test_h14_twin_with_the_same_epoch_is_outdone() -> None:
+    """A seq we never sent, in our own epoch: a twin. The next setpoint fences it, and the twin will hear of it."""
+    site = Site().say()
+    site.tell(9000)
+    site.wait(1).say(epoch=5, seq=40, allowed_ma=16_000, lease_ms=50_000, plug=CHARGING)
+    site.wait(1)
+    assert [s.epoch for s in site.tell(10_000)] == [6]
+
+
+def test_nobody_is_a_rival_before_authority() -> None:
+    """While starting up, every epoch is only heard."""
+    site = Site(epoch=0).say(epoch=900, lease_ms=50_000)
+    assert not site.fleet.rival
