@@ -50,7 +50,7 @@ def run(config: cfg.AreaConfig, *, journal: Path | None = None, clock: tuple[str
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     log.info(
-        "%s: %d kVA, %d chargers, limit %g %%", config.area_id, config.rating_va // 1000, len(config.chargers),
+        "%s: %d kVA, %d charger(s), limit %g %%", config.area_id, config.rating_va // 1000, len(config.chargers),
         config.limit_permille / 10,
     )  # fmt: skip
     try:

@@ -63,6 +63,13 @@ def test_every_community_and_seed(tmp_path: Path, require: Callable[[str], None]
     """Each community's whole night with each seed keeps the promise; uncontrolled, A is far above its rating."""
     require("mosquitto")
     summary = demo(tmp_path, "--community", community, "--seed", str(seed), broker="mosquitto")
+    ours, ghost = summary["controlled"], summary["uncontrolled"]
+    print(
+        f"\n{community} seed {seed}: peak {ours['peak_loading_pct']} % (uncontrolled {ghost['peak_loading_pct']} %), "
+        f"{ours['minutes_over_limit']} min over (uncontrolled {ghost['minutes_over_limit']}), "
+        f"{ours['requests_met']} of {ours['requests']} met, {ours['energy_delivered_kwh']} of "
+        f"{ours['energy_requested_kwh']} kWh, valley {ours['valley_share_pct']} %, {summary['wall_s']} s"
+    )
     holds(summary)
     if community == "A":
         assert summary["uncontrolled"]["peak_loading_pct"] > 110.0

@@ -475,6 +475,30 @@ def test_swap_takes_from_the_phase_that_binds() -> None:
     assert [c.ma for c in out] == [6000, 0, 0]
 
 
+def test_swap_takes_from_any_phase_when_the_total_binds() -> None:
+    """A full transformer with free phases: a relaxed car on another phase makes way."""
+    relaxed = at("b", 6000, phases=2)
+    state = control.start()
+    for now_ms in (0, *range(1_000_000, 1_005_000, 1000)):
+        urgent = still("u", depart_ms=now_ms + NEED_MS + HOUR_MS // 2)
+        shot = snapshot((relaxed, urgent), meter(now_ms, LINE_VA, (300_000, 300_000, 300_000)))
+        state, out = control.step(state, shot, SETTINGS, now_ms)
+    assert [c.ma for c in out] == [0, 0]
+
+
+def test_three_phase_car_needs_a_third_of_its_energy_on_each_phase() -> None:
+    """The valley holds three times as many three-phase wishes as single-phase ones on one phase."""
+    early = []
+    for phases, lines in ((1, 1), (7, 3)):
+        cars = tuple(
+            still(f"p{k:03d}", phases=phases, lines=lines, depart_ms=20 * HOUR_MS, need_wh=20_000) for k in range(100)
+        )
+        out = agreed(cars, 600_000, valley_in_ms=HOUR_MS, valley_ms=9 * HOUR_MS)
+        early.append(sum(c.reason != WAIT_VALLEY for c in out))
+    assert early[0] > 30
+    assert early[1] == 0
+
+
 @pytest.mark.parametrize(
     ("valley_in_ms", "depart_ms", "need_wh", "starts"),
     [
