@@ -161,7 +161,7 @@ class Controller:
         """One journal line: inputs, decision, why. Only commands that differ from what was allowed are spelled out."""
         meter = snapshot.meter
         mode = MODES[self.guard.mode] if self.guard else ""
-        why = Counter(command.reason for command in commands)
+        why = Counter((command.reason, command.phase) for command in commands)
         return {
             "now_ms": self.now_ms,
             "wall_s": self.wall_s,
@@ -172,10 +172,10 @@ class Controller:
             "limit_permille": snapshot.limit_permille,
             "ev_ma": sum(c.ma for c in snapshot.chargers),
             "charging": sum(c.plug == CHARGING for c in snapshot.chargers),
-            "why": {reasons.key(code): why[code] for code in sorted(why)},
+            "why": {reasons.key(code, phase): why[code, phase] for code, phase in sorted(why)},
             "sent": sent,
             "set": [
-                [command.id, command.ma, reasons.key(command.reason), command.phase]
+                [command.id, command.ma, reasons.key(command.reason, command.phase)]
                 for charger, command in zip(snapshot.chargers, commands, strict=True)
                 if command.ma != charger.allowed_ma and not charger.silent
             ],

@@ -7,27 +7,27 @@ from edge.core import model
 TEXTS: dict[int, tuple[str, str, str]] = {
     model.NO_CAR: ("no_car", "no car plugged in", "未插枪"),
     model.FULL: ("full", "charging at full current", "满流充电"),
-    model.SHARED: ("shared", "charging at a reduced current: {where} is full", "限流充电:{where}已满"),
+    model.SHARED: ("shared", "charging at a reduced current: {where} is full", "限流充电：{where}已满"),
     model.RAMPING: ("ramping", "rising step by step", "逐步升流"),
     model.WAIT_VALLEY: ("wait_valley", "waiting for the price valley", "等待谷时段"),
-    model.WAIT_ROOM: ("wait_room", "waiting: {where} is full", "等待:{where}已满"),
+    model.WAIT_ROOM: ("wait_room", "waiting: {where} is full", "等待：{where}已满"),
     model.REST: ("rest", "resting before the next start", "停充间隔中"),
     model.DONE: ("done", "charged", "已充满"),
     model.FAULT: ("fault", "the charger reports a fault", "充电桩故障"),
-    model.SILENT: ("silent", "not heard from: counted at its worst", "失联:按最坏情况计"),
-    model.BOOT: ("boot", "start-up: waiting for a fresh meter and one full lease", "启动中:等待电表与一个租约周期"),
-    model.HOLD: ("hold", "meter late: nothing is raised", "电表延迟:暂停升流"),
-    model.SAFE: ("safe", "meter silent: at the fallback current", "电表失联:退至安全电流"),
-    model.SHED: ("shed", "transformer over its limit: cut", "配变越限:压降"),
-    model.OVERBOOKED: ("overbooked", "the guard refused a raise: {where} would be full", "保护拒绝升流:{where}将满"),
+    model.SILENT: ("silent", "not heard from: counted at its worst", "失联：按最坏情况计"),
+    model.BOOT: ("boot", "start-up: waiting for a fresh meter and one full lease", "启动中：等待电表与一个租约周期"),
+    model.HOLD: ("hold", "meter late: nothing is raised", "电表延迟：暂停升流"),
+    model.SAFE: ("safe", "meter silent: at the fallback current", "电表失联：退至安全电流"),
+    model.SHED: ("shed", "transformer over its limit: cut", "配变越限：压降"),
+    model.OVERBOOKED: ("overbooked", "the guard refused a raise: {where} would be full", "保护拒绝升流：{where}将满"),
     model.STOPPING: ("stopping", "the controller is stopping", "控制器停止中"),
 }
 """code → (key in the journal, English, Chinese)"""
 
 
-def key(code: int) -> str:
-    """The code's short name, as the journal writes it."""
-    return TEXTS[code][0]
+def key(code: int, phase: int = -1) -> str:
+    """The code's short name, as the journal writes it: with the phase it speaks of, where it speaks of one."""
+    return TEXTS[code][0] + (f"_{'abc'[phase]}" if phase >= 0 else "")
 
 
 def sentence(code: int, phase: int = -1, *, chinese: bool = False) -> str:

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 MODES = {
     "normal": (
         "the controller takes command: the meter is fresh and one full lease has passed",
-        "控制器接管:电表数据新鲜,且已等满一个租约周期",
+        "控制器接管：电表数据新鲜，且已等满一个租约周期",
     ),
-    "hold": ("the meter is late: nothing is raised", "电表延迟:暂停升流"),
-    "safe": ("the meter is silent: every charger goes to its fallback current", "电表失联:全部充电桩退至安全电流"),
-    "start-up": ("start-up: no authority yet", "启动中:尚无控制权"),
+    "hold": ("the meter is late: nothing is raised", "电表延迟：暂停升流"),
+    "safe": ("the meter is silent: every charger goes to its fallback current", "电表失联：全部充电桩退至安全电流"),
+    "start-up": ("start-up: no authority yet", "启动中：尚无控制权"),
 }
 MISSED_SHOWN = 20
 
@@ -60,27 +60,27 @@ def _mode_events(ticks: list[dict[str, Any]]) -> Iterator[NightEvent]:
 
 def _reason_events(ticks: list[dict[str, Any]]) -> Iterator[NightEvent]:
     """The first time each reason to hold a car back appears, with how many it concerned at its height."""
-    for code, kind in (
-        (model.WAIT_VALLEY, "wait"),
-        (model.WAIT_ROOM, "wait"),
-        (model.OVERBOOKED, "guard"),
-        (model.SHED, "guard"),
-        (model.SILENT, "silent"),
+    for code, phase, kind in (
+        (model.WAIT_VALLEY, -1, "wait"),
+        *((model.WAIT_ROOM, phase, "wait") for phase in (-1, 0, 1, 2)),
+        (model.OVERBOOKED, -1, "guard"),
+        (model.SHED, -1, "guard"),
+        (model.SILENT, -1, "silent"),
     ):
-        key = reasons.key(code)
+        key = reasons.key(code, phase)
         # Before the first telemetry everybody is silent: that is the start, not an event.
         seen = [t for t in ticks if t["why"].get(key) and (code != model.SILENT or t["mode"] == "normal")]
         if not seen:
             continue
         top = max(seen, key=lambda t: int(t["why"][key]))
         most, at = top["why"][key], _clock(_minute(top))
-        english = reasons.sentence(code)
-        chinese = reasons.sentence(code, chinese=True)
+        english = reasons.sentence(code, phase)
+        chinese = reasons.sentence(code, phase, chinese=True)
         yield NightEvent(
             _minute(seen[0]),
             kind,
             f"for the first time a charger is told: {english}. At most {most} at once, at {at}",
-            f"首次出现:{chinese}。同时最多 {most} 台({at})",
+            f"首次出现：{chinese}。同时最多 {most} 台（{at}）",
         )
     yield from _valley_events(ticks)
 
@@ -95,7 +95,7 @@ def _valley_events(ticks: list[dict[str, Any]]) -> Iterator[NightEvent]:
                 _minute(tick),
                 "valley",
                 f"the price valley begins: {waiting} waiting cars are admitted one by one, the least laxity first",
-                f"谷时段开始:{waiting} 辆等待车辆按裕度由小到大逐一投入",
+                f"谷时段开始：{waiting} 辆等待车辆按裕度由小到大逐一投入",
             )
 
 
@@ -115,14 +115,14 @@ def _load_events(controlled: Trace, uncontrolled: Trace) -> Iterator[NightEvent]
         controlled.minute[peak],
         "peak",
         f"highest loading of the controlled night: {controlled.loading_pct[peak]:.1f} %",
-        f"有序充电之夜的最高负载率:{controlled.loading_pct[peak]:.1f} %",
+        f"有序充电之夜的最高负载率：{controlled.loading_pct[peak]:.1f} %",
     )
     ghost = max(range(len(uncontrolled.minute)), key=lambda k: uncontrolled.loading_pct[k])
     yield NightEvent(
         uncontrolled.minute[ghost],
         "ghost",
         f"uncontrolled, the same cars load the transformer to {uncontrolled.loading_pct[ghost]:.1f} % at this minute",
-        f"若无序充电,此刻负载率为 {uncontrolled.loading_pct[ghost]:.1f} %",
+        f"若无序充电，此刻负载率为 {uncontrolled.loading_pct[ghost]:.1f} %",
     )
 
 

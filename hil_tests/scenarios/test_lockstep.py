@@ -28,7 +28,7 @@ SMALL = Community("small", rating_kva=400, peak_kw=290.0, valley_kw=150.0, piles
 START_S, END_S = 21 * HOUR + HOUR // 2, 25 * HOUR + HOUR // 2
 STEPS = (END_S - START_S) // CYCLE_S
 LEASE_S = 60
-REASONS = {row[0] for row in reasons.TEXTS.values()}
+REASONS = {reasons.key(code, phase) for code in reasons.TEXTS for phase in (-1, 0, 1, 2)}
 
 
 @dataclass(frozen=True, slots=True)
