@@ -8,7 +8,13 @@ from drivers.chargers import taiqu
 from drivers.link import Link
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from edge.ports import Message, Setpoint
+
+
+STRANGERS_MAX = 1000
+KINDS = ("/up/state", "/up/wish")
 
 
 class NativeChargers:
@@ -23,11 +29,14 @@ class NativeChargers:
         password: str | None = None,
         *,
         client: str,
+        ids: Iterable[str],
         bench: bool,
     ) -> None:
         self.area = area
-        self.dropped = 0
-        self.last_drop = ""
+        self.ids = frozenset(ids)
+        self.unreadable = 0
+        self.last_unreadable = ""
+        self._strangers: set[str] = set()
         self.link = Link(
             host,
             port,
@@ -37,6 +46,23 @@ class NativeChargers:
             password=password,
             marker=f"taiqu/{area}/all/dn/sync" if bench else "",
         )
+        self.link.accept = self._accept
+
+    def _accept(self, topic: str) -> bool:
+        """Only registered chargers take a place in the inbox; a stranger's first message does, so that he is listed."""
+        parts = topic.split("/", 3)
+        name = parts[2] if len(parts) == 4 else ""
+        if name in self.ids:
+            return topic.endswith(KINDS)
+        if name in self._strangers or len(self._strangers) >= STRANGERS_MAX:
+            return False
+        self._strangers.add(name)
+        return True
+
+    @property
+    def dropped(self) -> int:
+        """Messages that could not be read or found no place."""
+        return self.unreadable + self.link.dropped
 
     @property
     def connected(self) -> bool:
@@ -55,8 +81,8 @@ class NativeChargers:
             try:
                 message = taiqu.decode(self.area, topic, payload)
             except taiqu.DialectError as err:
-                self.dropped += 1
-                self.last_drop = str(err)
+                self.unreadable += 1
+                self.last_unreadable = str(err)
                 continue
             if message is not None:
                 messages.append(message)

@@ -24,6 +24,7 @@ log = logging.getLogger("taiqu")
 
 TICK_MS = 1000
 PROBE_MS = 3000
+SECRET_MAX = 1024
 GOODBYE_MS = 300
 
 
@@ -97,8 +98,16 @@ def _meter(config: cfg.AreaConfig) -> ModbusMeter:
 
 def _chargers(config: cfg.AreaConfig, *, bench: bool, client: str = "") -> NativeChargers:
     broker = config.broker
-    return NativeChargers(config.area_id, broker.host, broker.port, broker.username, _secret(broker), bench=bench,
-                          client=client or f"taiqu-{config.area_id}")  # fmt: skip
+    return NativeChargers(
+        config.area_id,
+        broker.host,
+        broker.port,
+        broker.username,
+        _secret(broker),
+        client=client or f"taiqu-{config.area_id}",
+        ids=[charger.id for charger in config.chargers],
+        bench=bench,
+    )
 
 
 def _secret(broker: cfg.BrokerConfig) -> str | None:
@@ -106,12 +115,16 @@ def _secret(broker: cfg.BrokerConfig) -> str | None:
     if broker.password_file is None:
         return None
     try:
-        return broker.password_file.read_text(encoding="utf-8").strip()
+        secret = broker.password_file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as err:
         reason = getattr(err, "strerror", None) or "is not text"
-        raise cfg.ConfigError(
-            [f"[broker] password_file {broker.password_file}: {reason}. Put the password, alone, into that file."]
-        ) from None
+    else:
+        if len(secret) <= SECRET_MAX:
+            return secret
+        reason = f"holds {len(secret)} characters, more than {SECRET_MAX}"
+    raise cfg.ConfigError(
+        [f"[broker] password_file {broker.password_file}: {reason}. Put the password, alone, into that file."]
+    )
 
 
 def _loop(controller: Controller, ticks: Clock, chargers: NativeChargers) -> None:

@@ -24,6 +24,9 @@ def monotonic_ms() -> int:
 class Pumped(Protocol):
     """A link that is served by the one thread of the controller."""
 
+    lost_steps: int
+    """Steps in which a marker or an announced message did not arrive."""
+
     @property
     def connected(self) -> bool:
         """Can messages come and go?"""
@@ -95,8 +98,9 @@ class RealClock:
 class LockstepClock:
     """Ticks granted by a bench over a TCP socket, one JSON object a line.
 
-    Bench to controller: ``{"step": k, "now_ms": …, "wall_s": …, "sync": ["…"]}``; controller to bench: ``{"step": k}``,
-    and ``{"step": -1}`` at first, when it is connected and listens.
+    Bench to controller: ``{"step": k, "now_ms": …, "wall_s": …, "sync": ["…"]}``; controller to bench:
+    ``{"step": k, "lost": n}`` with the steps in which something announced did not arrive, and step -1 at first, when it
+    is connected and listens.
     ``sync`` names the bench's connections whose markers of step ``k`` must have arrived before the tick may look.
     """
 
@@ -126,4 +130,4 @@ class LockstepClock:
     def done(self, link: Pumped) -> None:
         """Mark the end of what was sent, then hand the step back."""
         link.mark(self.step)
-        self.socket.sendall(b'{"step":%d}\n' % self.step)
+        self.socket.sendall(b'{"step":%d,"lost":%d}\n' % (self.step, link.lost_steps))

@@ -85,6 +85,10 @@ class Fleet:
                 unit.wish, unit.depart_ms = None, NEVER
         elif unit.depart_ms == NEVER:
             unit.depart_ms = self.depart_of(unit.wish, now_ms)
+        if known is not None and state.boot != known.boot and known.lease_ms > 0:
+            # A reboot, or a late word of an earlier run: what the other run allowed may flow until its lease ends.
+            ends_ms = ledger.lease_end_ms(unit.heard_ms, known.lease_ms)
+            unit.sent = (ledger.Sent(known.epoch, known.seq, known.allowed_ma, ends_ms), *unit.sent)
         if known is None or (state.boot, state.tick_ms) != (known.boot, known.tick_ms):
             unit.heard_ms = now_ms  # the same stamp again is an echo of the past, not a sign of life
         unit.state = state
@@ -136,10 +140,10 @@ class Fleet:
         plate_ma = config.max_ma
         ma, allowed_ma = min(max(state.ma), plate_ma), min(state.allowed_ma, plate_ma)
         fallback_ma = min(state.fallback_ma, plate_ma)
-        until_ms = ledger.lease_end_ms(unit.heard_ms, state.lease_ms)
+        until_ms = ledger.lease_end_ms(unit.heard_ms, state.lease_ms) if state.lease_ms > 0 else NEVER
         possible = ledger.possible_ma(unit.sent, plugged, silent, allowed_ma, until_ms, ma, fallback_ma, now_ms)
         # A setpoint whose lease is over is history: back to it leads a ramp, not a jump.
-        over = state.lease_ms == 0 or now_ms >= until_ms
+        over = now_ms >= until_ms
         set_ma = min(unit.set_ma, possible) if over else unit.set_ma
         want_wh = unit.wish.want_wh if unit.wish is not None else self.charging.default_want_wh
         return Charger(

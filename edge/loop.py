@@ -152,6 +152,9 @@ class Controller:
         self._say("limit", f"limit {snapshot.limit_permille / 10:g} % of rating")
         if snapshot.valley_in_ms >= 0:
             self._say("valley", "inside the price valley" if snapshot.valley_in_ms == 0 else "outside the price valley")
+        if self.chargers.dropped:
+            about = 10 ** (len(str(self.chargers.dropped)) - 1)  # said at 1, 10, 100 …: a flood fills no log
+            self._say("dropped", f"{about} or more messages dropped: unreadable, or too many", logging.WARNING)
         if self.fleet.strangers:
             self._say("strangers", f"not registered, not commanded: {', '.join(sorted(self.fleet.strangers)[:5])}")
         if self.journal.path is not None:

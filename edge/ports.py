@@ -84,6 +84,11 @@ class ChargerPort(Protocol):
         """Why it is not connected, in one line; empty when it is."""
         ...
 
+    @property
+    def dropped(self) -> int:
+        """How many messages could not be read or found no place, since the start."""
+        ...
+
     def take(self) -> list[Message]:
         """Everything heard since the last call, in an order that does not depend on the broker."""
         ...

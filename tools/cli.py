@@ -81,7 +81,7 @@ def _address(option: str, text: str | None) -> tuple[str, int] | None:
     if text is None:
         return None
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+    if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
         raise UserError(f"{option} {text} is not HOST:PORT. Write for example 127.0.0.1:5555.")
     return host, int(port)
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tools.night import CarResult, NightRecord, Trace
 
 EXTRAS = ("numpy", "matplotlib", "rich")
+FAILED = 1
+"""Exit code of a night that broke the limit or left a car uncharged."""
 PILES_MAX = 1000
 """The embedded broker and one Python process carry this many emulated chargers; larger areas belong on the bench."""
 
@@ -60,10 +62,16 @@ def run(args: argparse.Namespace) -> int:
     if not 0 <= args.meter_port < 65536:
         raise UserError(f"--meter-port {args.meter_port} is no TCP port. Choose 1024 to 65535, or 0 for a free one.")
     prepare(args.out)
+    from tools.table import passed  # noqa: PLC0415
+
     record = play(Night(community, args.seed), args.community, args.out, args.broker, args.meter_port)
     write(record, args.out)
     show(record.summary, args.out, as_json=args.json)
-    return 0
+    if record.summary["lost_steps"]:
+        raise UserError(
+            f"{record.summary['lost_steps']} steps lost messages on their way: the night proves nothing. Play it again."
+        )
+    return 0 if passed(record.summary["controlled"]) else FAILED
 
 
 def prepare(folder: Path) -> None:
@@ -100,7 +108,7 @@ def broker_of(text: str | None) -> Iterator[Any]:
             yield child
         return
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+    if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
         raise UserError(f"--broker {text} is not HOST:PORT. Write for example 127.0.0.1:1883.")
     yield Where(host, int(port), text)
 

@@ -57,6 +57,10 @@ STRINGS: dict[str, Both] = {
         "(uncontrolled: {ghost_over} min, {ghost} %).",
         "负载率超过限值 {limit} % 共 {over} 分钟，最高 {peak} %（无序充电：{ghost_over} 分钟，{ghost} %）。",
     ),
+    "load_phase": (
+        "A phase was above {limit} % of its rated current for {phase_over} min, peak {phase} %.",
+        "有一相电流超过额定值的 {limit} % 共 {phase_over} 分钟，最高 {phase} %。",
+    ),
     "controlled": ("Controlled", "有序充电"),
     "uncontrolled": ("Uncontrolled", "无序充电"),
     "tile_peak": ("Peak loading", "最大负载率"),
@@ -132,7 +136,9 @@ STRINGS: dict[str, Both] = {
     ),
 }
 
-HEADLINE_PARTS = frozenset({"cars_none", "cars_met", "cars_missed", "load_held", "load_residents", "load_over"})
+HEADLINE_PARTS = frozenset(
+    {"cars_none", "cars_met", "cars_missed", "load_held", "load_residents", "load_over", "load_phase"}
+)
 EVENTS_AT_FIRST = 30
 SLOT = re.compile(r"\[\[(t:)?(\w+)\]\]")
 
@@ -158,10 +164,13 @@ def headline(summary: dict[str, Any]) -> Both:
         "limit": f"{limit:g}",
         "over": f"{side['minutes_over_limit']:,}",
         "ghost_over": f"{other['minutes_over_limit']:,}",
+        "phase_over": f"{side['minutes_over_phase']:,}",
+        "phase": loading_text(side["peak_phase_pct"], limit),
     }
     cars = "cars_missed" if not all_met(side) else "cars_met" if side["requests"] else "cars_none"
     above = side["peak_loading_pct"] > limit
-    load = "load_over" if not limit_held(side) else "load_residents" if above else "load_held"
+    broken = "load_over" if side["minutes_over_limit"] else "load_phase"
+    load = broken if not limit_held(side) else "load_residents" if above else "load_held"
     cars_en, cars_zh = _fill(cars, values)
     load_en, load_zh = _fill(load, values)
     return f"{cars_en} {load_en}", f"{cars_zh}{load_zh}"

@@ -37,8 +37,8 @@ def loading_text(value_pct: float, limit_pct: float) -> str:
 
 
 def limit_held(side: dict[str, Any]) -> bool:
-    """No minute above the limit in which residents alone were below it."""
-    return bool(side["minutes_over_limit"] == 0)
+    """No minute above the limit in which residents alone were below it, in total or on a phase."""
+    return bool(side["minutes_over_limit"] == 0 and side["minutes_over_phase"] == 0)
 
 
 def all_met(side: dict[str, Any]) -> bool:
@@ -110,6 +110,7 @@ def _rows(summary: dict[str, Any]) -> list[Row]:
         both("Over the limit", "min", "minutes_over_limit"),
         both("  of these 22:00-08:00", "min", "minutes_over_limit_night"),
         both("Peak of the worst phase", "%", "peak_phase_pct"),
+        both("  over its limit", "min", "minutes_over_phase"),
         both("Cars that asked", "cars", "requests"),
         both("  charged by departure", "cars", "requests_met"),
         both("Energy asked for", "kWh", "energy_requested_kwh"),
@@ -124,7 +125,7 @@ def _cell(key: str, side: dict[str, Any], limit_pct: float) -> tuple[str, str]:
         return loading_text(value, limit_pct), _peak_mark(side, limit_pct)
     if key == "peak_phase_pct":
         return loading_text(value, limit_pct), ""
-    if key in ("minutes_over_limit", "minutes_over_limit_night"):
+    if key in ("minutes_over_limit", "minutes_over_limit_night", "minutes_over_phase"):
         return f"{value:,}", "ok" if value == 0 else "OVER"
     if key == "requests_met":
         return f"{value:,}", "ok" if all_met(side) else "MISSED"

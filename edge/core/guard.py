@@ -73,8 +73,10 @@ def vet(
 ) -> tuple[State, tuple[Command, ...]]:
     """Gate one tick's commands. Returns ``(state, commands)``; no command leaves higher than it came or than allowed.
 
-    ``commands`` are control's, one a charger and in the order of ``snapshot.chargers``.
+    ``commands`` are control's, one a charger. What comes in another order is sorted, what is missing is held where it
+    is without a renewal, what nobody knows is dropped.
     """
+    commands = _in_order(snapshot, commands)
     before_ms = state.sample_ms
     state = _judge(state, snapshot, settings, now_ms)
     if state.mode == STARTING:
@@ -87,6 +89,22 @@ def vet(
         return state, _no_raise(snapshot, commands, HOLD)
     commands = _within_line(snapshot, commands, settings)
     return state, _shed(state, snapshot, commands, settings, state.sample_ms != before_ms)
+
+
+def _in_order(snapshot: Snapshot, commands: tuple[Command, ...]) -> tuple[Command, ...]:
+    """One command for each charger of the snapshot, in its order."""
+    chargers = snapshot.chargers
+    if len(commands) == len(chargers) and all(commands[k].id == chargers[k].id for k in range(len(chargers))):
+        return commands
+    given = {command.id: command for command in commands}
+    return tuple(
+        given[charger.id] if charger.id in given else _lower(_held(charger), charger.max_ma, HOLD, False)
+        for charger in chargers
+    )
+
+
+def _held(charger: Charger) -> Command:
+    return Command(charger.id, _present(charger), HOLD, -1, False)
 
 
 def _judge(state: State, snapshot: Snapshot, settings: Settings, now_ms: int) -> State:

@@ -40,8 +40,8 @@ def possible_ma(
     """The most this charger may draw now, in mA.
 
     ``sent`` is what is outstanding; ``allowed_ma`` what its last telemetry allowed, under a lease that can hold until
-    ``allowed_until_ms``: from then on the fallback counts. A free socket with fresh telemetry counts nothing but what
-    is on its way.
+    ``allowed_until_ms`` (NEVER: no lease). A plugged car counts its fallback at all times: late telemetry may hide that
+    the lease has ended. A finished car or a free socket counts what a living lease still allows, for it may wake.
     """
     most = 0
     for setpoint in sent:
@@ -51,5 +51,7 @@ def possible_ma(
         # Nothing said is present: a car may have come, and an allowance lasts as long as its lease.
         return max(most, fallback_ma, allowed_ma if now_ms < allowed_until_ms else 0)
     if plugged:
-        most = max(most, allowed_ma, fallback_ma if now_ms >= allowed_until_ms else 0)
+        most = max(most, allowed_ma, fallback_ma)
+    elif now_ms < allowed_until_ms:
+        most = max(most, allowed_ma)
     return max(most, measured_ma)

@@ -147,6 +147,12 @@ def base_load(meter: Meter, draw: tuple[int, int, int, int]) -> tuple[int, int, 
     )
 
 
+DRAW_VA_MIN = 1000
+"""About one car at its minimum: less proves nothing about the meter."""
+
+
 def believable(meter: Meter, draw: tuple[int, int, int, int]) -> bool:
-    """Is there no phase on which cars draw and the meter sees (almost) nothing? An open CT is no empty street."""
+    """Does the meter see something wherever cars draw, on each phase and in all? An open CT is no empty street."""
+    if draw[3] >= DRAW_VA_MIN and meter.s_va * 100 < draw[3]:
+        return False
     return all(draw[p] < MIN_MA or meter.ma[p] * 100 >= draw[p] for p in PHASES)

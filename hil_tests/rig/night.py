@@ -104,6 +104,7 @@ class ControlledNight:
         self._log = (folder / "controller.log").open("wb")
         self._socket: socket.socket | None = None
         self._step = 0
+        self._lost_there = 0
         self._asked = np.zeros(len(self.plant.cars.phase), dtype=bool)
 
     def __enter__(self) -> Self:
@@ -204,6 +205,7 @@ class ControlledNight:
             raise BenchError(f"the controller is gone ({err}): {self._tail()}") from None
         if not reply:
             raise BenchError(f"the controller ended in the night: {self._tail()}")
+        self._lost_there = int(json.loads(reply)["lost"])
 
     def _obey(self) -> None:
         """Deliver the setpoints of this tick."""
@@ -217,8 +219,8 @@ class ControlledNight:
         self._step += 1
 
     def lost_steps(self) -> int:
-        """Steps in which a marker or an announced message did not arrive; 0 on a sound broker."""
-        return self.fleet.lost_steps
+        """Steps in which a marker or an announced message did not arrive, here or there; 0 on a sound broker."""
+        return self.fleet.lost_steps + self._lost_there
 
     def _tail(self) -> str:
         self._log.flush()

@@ -22,7 +22,7 @@ _EV_TAN = float(np.tan(np.arccos(EV_PF)))
 
 @dataclass(slots=True)
 class Busbar:
-    """What flows at the transformer's secondary side: per phase kW, kvar, A; total kVA; ``base_kva``: residents."""
+    """What flows at the transformer's secondary side: per phase kW, kvar, A; total kVA; ``base_…``: residents."""
 
     p_kw: Floats
     q_kvar: Floats
@@ -31,6 +31,7 @@ class Busbar:
     base_kva: float
     base_kw: float
     ev_kw: float
+    base_a: Floats
 
 
 class Plant:
@@ -100,5 +101,12 @@ class Plant:
         q = base * _BASE_TAN + ev * _EV_TAN
         s = np.sqrt(p * p + q * q)
         return Busbar(
-            p, q, s * (1000.0 / VOLT), float(s.sum()), float(base.sum()) / BASE_PF, float(base.sum()), float(ev.sum())
+            p_kw=p,
+            q_kvar=q,
+            i_a=s * (1000.0 / VOLT),
+            s_kva=float(s.sum()),
+            base_kva=float(base.sum()) / BASE_PF,
+            base_kw=float(base.sum()),
+            ev_kw=float(ev.sum()),
+            base_a=base * (1000.0 / VOLT / BASE_PF),
         )

@@ -28,6 +28,8 @@ class Recorder:
     s_kva: list[float] = field(default_factory=list)
     base_kva: list[float] = field(default_factory=list)
     worst_a: list[float] = field(default_factory=list)
+    phases_a: list[Floats] = field(default_factory=list)
+    base_phases_a: list[Floats] = field(default_factory=list)
     base_kw: list[float] = field(default_factory=list)
     ev_kw: list[float] = field(default_factory=list)
     charging: list[int] = field(default_factory=list)
@@ -35,13 +37,11 @@ class Recorder:
     valley_wh: float = 0.0
     first_s: Floats = field(init=False)
     done_s: Floats = field(init=False)
-    at_departure_wh: Floats = field(init=False)
 
     def __post_init__(self) -> None:
         count = len(self.plant.cars.phase)
         self.first_s = np.full(count, np.nan)
         self.done_s = np.full(count, np.nan)
-        self.at_departure_wh = np.full(count, np.nan)
 
     def note(self, bar: Busbar) -> None:
         """Take one second in."""
@@ -49,6 +49,8 @@ class Recorder:
         self.s_kva.append(bar.s_kva)
         self.base_kva.append(bar.base_kva)
         self.worst_a.append(float(bar.i_a.max()))
+        self.phases_a.append(bar.i_a)
+        self.base_phases_a.append(bar.base_a)
         self.base_kw.append(bar.base_kw)
         self.ev_kw.append(bar.ev_kw)
         drawing = plant.current_a > 0.0
@@ -64,6 +66,17 @@ class Recorder:
         whole = len(values) // 60 * 60
         means: Floats = np.asarray(values[:whole], dtype=np.float64).reshape(-1, 60).mean(axis=1)
         return means
+
+    def phase_minutes_over(self, limit_pct: float) -> int:
+        """Minutes in which a phase's current is above its limit although residents alone are not above it there."""
+        whole = len(self.phases_a) // 60 * 60
+
+        def means(rows: list[Floats]) -> Floats:
+            pct: Floats = np.asarray(rows[:whole]).reshape(-1, 60, 3).mean(axis=1) / self.rated_a * 100.0
+            return pct
+
+        over = (means(self.phases_a) > limit_pct) & (means(self.base_phases_a) <= limit_pct)
+        return int(over.any(axis=1).sum())
 
     def met(self) -> list[bool]:
         """Which requests were met."""
@@ -89,6 +102,7 @@ class Recorder:
             "peak_phase_pct": round(float(phase.max()), 2),
             "minutes_over_limit": int(over.sum()),
             "minutes_over_limit_night": int((over & night).sum()),
+            "minutes_over_phase": self.phase_minutes_over(limit_pct),
             "requests": len(plant.cars.phase),
             "requests_met": sum(self.met()),
             "energy_requested_kwh": round(asked / 1000.0, 1),

@@ -39,6 +39,7 @@ def holds(summary: dict[str, Any]) -> None:
     """The promise: nothing over the limit, everybody charged."""
     controlled = summary["controlled"]
     assert controlled["minutes_over_limit"] == 0
+    assert controlled["minutes_over_phase"] == 0
     assert controlled["requests_met"] == controlled["requests"]
     assert controlled["energy_delivered_kwh"] >= 0.995 * controlled["energy_requested_kwh"]
     assert summary["lost_steps"] == 0

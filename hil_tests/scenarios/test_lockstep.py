@@ -14,7 +14,7 @@ import pytest
 
 from drivers.broker import BrokerChild, Kind, find_mosquitto
 from edge import reasons
-from hil_tests.rig.community import Community
+from hil_tests.rig.community import COMMUNITIES, Community
 from hil_tests.rig.night import CYCLE_S, BenchError, ControlledNight, Night, counts
 
 if TYPE_CHECKING:
@@ -194,3 +194,25 @@ def test_cars_of_a_night_do_not_depend_on_who_plays() -> None:
     assert (one.cars.phase == other.cars.phase).all()
     assert np.array_equal(one.base_kw, other.base_kw)
     assert not np.array_equal(one.base_kw, night(2).plant().base_kw)
+
+
+def test_the_limit_is_pressed_and_held() -> None:
+    """Community A whole, the first hour of the valley, demand twice the room: only metering and sums hold the line.
+
+    A controller that ignores the meter or the phases is over within minutes here; a night with few cars would not tell.
+    """
+    first_hour = Night(COMMUNITIES["A"], 1, 22 * HOUR + HOUR * 5 // 6, 24 * HOUR)
+    with TemporaryDirectory() as folder, BrokerChild.start(best()) as broker:
+        with ControlledNight(first_hour, broker, Path(folder)) as bench:
+            recorder = bench.play()
+        lines = [json.loads(line) for line in (Path(folder) / "journal.jsonl").read_text(encoding="utf-8").splitlines()]
+    verdict = recorder.verdict(80.0)
+    assert verdict["minutes_over_limit"] == 0
+    assert verdict["minutes_over_phase"] == 0
+    assert bench.lost_steps() == 0
+    assert 74.0 < verdict["peak_phase_pct"] <= 80.0
+    assert max(line["why"].get("wait_room", 0) + line["why"].get("wait_room_a", 0) for line in lines) > 100
+    guarded = sum(
+        count for line in lines for key, count in line["why"].items() if key.startswith(("overbooked", "shed"))
+    )
+    assert guarded == 0, "the guard had to do control's work"

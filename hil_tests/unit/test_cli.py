@@ -151,7 +151,7 @@ def test_check_live_succeeds_on_a_living_area(
     meter = MeterServer()
     meter.start()
     nothing = np.zeros(3)
-    meter.show(Busbar(nothing, nothing, nothing, 0.0, 0.0, 0.0, 0.0), 1.0)
+    meter.show(Busbar(nothing, nothing, nothing, 0.0, 0.0, 0.0, 0.0, nothing), 1.0)
     try:
         with BrokerChild.start("mosquitto") as broker:
             assert main(["check", str(area(meter=meter.port, broker=broker.port)), "--live"]) == 0
@@ -186,6 +186,7 @@ def test_demo_refuses_an_unwritable_directory(tmp_path: Path, capsys: pytest.Cap
         (("--seed", "-1"), "--seed -1"),
         (("--broker", "nonsense"), "HOST:PORT"),
         (("--broker", "127.0.0.1:99999"), "HOST:PORT"),
+        (("--broker", "127.0.0.1:²"), "HOST:PORT"),
         (("--meter-port", "70000"), "--meter-port 70000"),
     ],
 )

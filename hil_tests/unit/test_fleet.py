@@ -100,13 +100,38 @@ def test_silent_charger_counts_its_lease_then_its_fallback(seconds: float, most:
 
 
 @pytest.mark.parametrize("plug", [UNPLUGGED, FINISHED, FAULTED])
-def test_free_socket_counts_nothing_even_with_a_setpoint(plug: int) -> None:
-    """Finished, unplugged or faulted, heard and disproved: it counts 0 although it was told 16 A; and it is told 0."""
+def test_free_socket_counts_what_its_lease_still_allows(plug: int) -> None:
+    """Finished, unplugged or faulted with 16 A on a living lease: 16 A may flow until 0 is echoed or the lease ends."""
     site = Site().say()
     site.tell(16_000)
     site.wait(1).obeyed(plug=plug, ma=(0, 0, 0))
-    assert site.view().possible_ma == 0
+    assert site.view().possible_ma == 16_000
     assert [s.ma for s in site.tell(0)] == [0]
+    assert site.wait(62).view().possible_ma == 0
+    assert site.wait(-60).obeyed(plug=plug, allowed_ma=0, ma=(0, 0, 0)).view().possible_ma == 0
+
+
+def test_a_late_word_of_an_earlier_run_hides_no_living_lease() -> None:
+    """Telemetry of the boot before arrives after the present one's: what is allowed now still counts."""
+    site = Site()
+    old = site.state(boot=BOOT - 1)
+    site.say()
+    site.tell(32_000)
+    site.wait(1).obeyed()
+    assert site.view().possible_ma == 32_000
+    site.wait(1)
+    site.fleet.hear([old], site.now_ms)
+    assert site.view().possible_ma == 32_000
+    assert site.wait(1).obeyed().view().possible_ma == 32_000
+    assert site.wait(1).say(boot=BOOT + 1).view().possible_ma == 32_000
+    assert site.wait(62).say(boot=BOOT + 1).view().possible_ma == 0
+
+
+def test_a_plugged_car_counts_its_fallback_whatever_it_is_told() -> None:
+    """Told 0 above a fallback of 10 A: late telemetry may hide the end of the lease, so 10 A count throughout."""
+    site = Site(fallback_ma=10_000).say()
+    site.tell(0)
+    assert site.wait(1).obeyed(plug=WAITING).view().possible_ma == 10_000
 
 
 def test_c11_negative_and_c7_huge_claims_are_cut_to_the_nameplate() -> None:

@@ -10,6 +10,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+import paho.mqtt.client as mqtt
 import pytest
 
 from drivers import link as under_test
@@ -242,3 +243,77 @@ def test_a_tick_that_takes_its_whole_second_does_not_starve_the_link(broker: Fak
         assert monotonic_ms() < end_ms
         assert clock.wait(link) is not None
         time.sleep(0.03)
+
+
+class Flood:
+    """Stands in for paho: a socket that is always readable, and a packet at every read."""
+
+    def __init__(self, link: Link) -> None:
+        self.link, self.reads = link, 0
+        self.near, self.far = socket.socketpair()
+        self.far.sendall(b"x")
+
+    def socket(self) -> socket.socket:
+        """Readable for ever: nobody takes the byte."""
+        return self.near
+
+    def want_write(self) -> bool:
+        """Nothing to send."""
+        return False
+
+    def loop_misc(self) -> None:
+        """Nothing to keep alive."""
+
+    def loop_read(self) -> None:
+        """One more packet; a link that only ever reads is found out here."""
+        self.reads += 1
+        assert self.reads < 50 * under_test.BURST_MAX, "the flood keeps the tick waiting"
+        self.link.heard += 1
+
+    def close(self) -> None:
+        """Let both ends go."""
+        self.near.close()
+        self.far.close()
+
+
+def test_q14_a_flood_does_not_keep_the_tick_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packets without end: pump reads a burst, looks at the time and returns."""
+    link = Link("127.0.0.1", 1, "flood", (FILTER,))
+    flood = Flood(link)
+    monkeypatch.setattr(link, "_client", flood)
+    link.pump(monotonic_ms())
+    assert flood.reads == under_test.BURST_MAX
+    flood.close()
+
+
+def test_q14_a_flood_on_one_topic_leaves_the_others_their_place() -> None:
+    """The newest message of each topic is kept; beyond the bound a new topic is counted and dropped."""
+    link = Link("127.0.0.1", 1, "inbox", (FILTER,))
+    for k in range(under_test.INBOX_MAX + 5):
+        link._on_message(link._client, None, message("taiqu/a/p1/up/state", b"%d" % k))
+    link._on_message(link._client, None, message("taiqu/a/p2/up/state", b"quiet"))
+    assert link.take() == [
+        ("taiqu/a/p1/up/state", b"%d" % (under_test.INBOX_MAX + 4)),
+        ("taiqu/a/p2/up/state", b"quiet"),
+    ]
+    for k in range(under_test.INBOX_MAX + 5):
+        link._on_message(link._client, None, message(f"taiqu/a/x{k}/up/state", b""))
+    assert (len(link.take()), link.dropped) == (under_test.INBOX_MAX, 5)
+
+
+def test_q4_retained_and_s7_strange_markers_are_nothing() -> None:
+    """A retained message is history, and a stranger's marker on a shared broker ends nobody."""
+    link = Link("127.0.0.1", 1, "bench", (FILTER,), marker="taiqu/a/all/dn/sync")
+    old = message("taiqu/a/p1/up/state", b"{}")
+    old.retain = True
+    link._on_message(link._client, None, old)
+    for payload in (b"hello", b"[]", b"{}", b'{"step":"x","n":1}', b"\xff"):
+        link._on_message(link._client, None, message("taiqu/a/zz/up/sync", payload))
+    assert link.take() == []
+
+
+def message(topic: str, payload: bytes) -> mqtt.MQTTMessage:
+    """A message as paho hands it over."""
+    made = mqtt.MQTTMessage(topic=topic.encode())
+    made.payload = payload
+    return made

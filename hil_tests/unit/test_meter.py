@@ -37,7 +37,7 @@ def busbar(scale: float = 1.0) -> Busbar:
     p = np.array((10.0, 20.0, 30.0)) * scale
     q = p / 3.0
     s = np.hypot(p, q)
-    return Busbar(p, q, s * 1000.0 / 220.0, float(s.sum()), 0.0, 0.0, 0.0)
+    return Busbar(p, q, s * 1000.0 / 220.0, float(s.sum()), 0.0, 0.0, 0.0, s)
 
 
 def driver_to(port: int) -> ModbusMeter:
@@ -166,6 +166,7 @@ class NoChargers:
 
     connected = True
     trouble = ""
+    dropped = 0
 
     def take(self) -> list[Message]:
         """Silence."""
@@ -196,3 +197,16 @@ def test_a_meter_is_asked_no_faster_than_it_answers(tmp_path: Path, period_s: fl
     gaps = np.diff(meter.asked_ms)
     assert len(gaps) == 40_000 // every_ms
     assert np.abs(gaps - every_ms).max() <= 100
+
+
+@pytest.mark.parametrize(("period_s", "samples"), [(1, 5), (4.5, 5), (5, 3), (10, 3)])
+def test_a_raise_needs_five_readings_or_three_of_a_slow_meter(tmp_path: Path, period_s: float, samples: int) -> None:
+    """How many fresh readings must agree before anything is raised."""
+    path = tmp_path / "area.toml"
+    path.write_text(
+        '[area]\nid = "a"\nrating_kva = 250\n'
+        f'[meter]\nmodel = "eastron_sdm630"\ntcp = "127.0.0.1:502"\nperiod_s = {period_s}\n'
+        '[broker]\nhost = "127.0.0.1"\n[[chargers]]\nid = "p1"\nphase = "A"\nmax_a = 32\n',
+        encoding="utf-8",
+    )
+    assert Controller(cfg.load(path), CountingMeter(), NoChargers(), Journal(None)).settings.raise_samples == samples

@@ -30,6 +30,7 @@ def side(**changes: object) -> dict[str, Any]:
         "peak_phase_pct": 79.1,
         "minutes_over_limit": 0,
         "minutes_over_limit_night": 0,
+        "minutes_over_phase": 0,
         "requests": 30,
         "requests_met": 30,
         "energy_requested_kwh": 270.0,
@@ -118,6 +119,7 @@ def test_hostile_names_stay_inert() -> None:
     [
         ({}, "30 charged by departure"),
         ({"minutes_over_limit": 3, "peak_loading_pct": 83.2}, "above the 80 % limit for 3 min"),
+        ({"minutes_over_phase": 4, "peak_phase_pct": 83.2}, "above 80 % of its rated current for 4 min"),
         ({"requests_met": 28}, "2"),
     ],
 )
