@@ -1,4 +1,4 @@
-"""What one transformer area is: read from TOML, checked as a whole, said back in words.
+"""What one transformer area is: read from TOML and checked as a whole. ``edge.words`` says it back.
 
 The tables below are the rules; ``edge.schema`` applies them. Core units are integers: mA, VA, Wh, ms, permille of
 rating, minutes of the local day.
@@ -6,10 +6,8 @@ rating, minutes of the local day.
 
 from __future__ import annotations
 
-import json
 import math
-import stat
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +18,7 @@ from edge.schema import (
     Key,
     Number,
     OneOf,
+    in_file_units,
     read_clock,
     read_endpoint,
     read_file,
@@ -43,10 +42,7 @@ __all__ = [
     "ConfigError",
     "LimitWindow",
     "MeterConfig",
-    "advise",
-    "as_json",
     "in_valley",
-    "in_words",
     "limit_permille_at",
     "load",
     "lowest_limit_permille",
@@ -135,7 +131,7 @@ def _rating_in_va(value: object) -> BadValueError | None:
     """Nobody builds a distribution transformer of 20 MVA; whoever writes so large a number means VA."""
     if not isinstance(value, (int, Decimal)) or not Decimal(value).is_finite() or not 20_000 < value <= 20_000_000:
         return None
-    return BadValueError("looks like VA; the rating is in kVA", f"Write {_number(int(value), 1000)}.")
+    return BadValueError("looks like VA; the rating is in kVA", f"Write {in_file_units(int(value), 1000)}.")
 
 
 def _ratio_as_text(value: object) -> BadValueError | None:
@@ -280,7 +276,7 @@ def _check_rating(document: Document, area: dict[str, Any]) -> None:
     nearest = a_zero_off[0] if a_zero_off else min(STANDARD_KVA, key=lambda kva: abs(kva * 1000 - rating_va))
     document.complain(
         "area",
-        f"rating_kva = {_number(rating_va, 1000)} is off the standard list. "
+        f"rating_kva = {in_file_units(rating_va, 1000)} is off the standard list. "
         f"Write {nearest} if the plate says so, or add rating_confirmed = true.",
     )
 
@@ -304,8 +300,8 @@ def _check_chargers(document: Document, chargers: list[dict[str, Any]], fallback
         if row.get("max_a", fallback_ma) < fallback_ma:
             document.complain(
                 f"chargers.{at}",
-                f"max_a = {_number(row['max_a'], 1000)} is below fallback_a = {_number(fallback_ma, 1000)}. "
-                "Lower fallback_a in [charging], or correct max_a.",
+                f"max_a = {in_file_units(row['max_a'], 1000)} is below fallback_a = "
+                f"{in_file_units(fallback_ma, 1000)}. Lower fallback_a in [charging], or correct max_a.",
             )
 
 
@@ -330,151 +326,3 @@ def _within(minute_of_day: int, start_min: int, end_min: int) -> bool:
     """Whether a minute lies in [start, end); an end at or before the start is the next day's, so equal is all day."""
     length_min = (end_min - start_min - 1) % DAY_MIN + 1
     return (minute_of_day - start_min) % DAY_MIN < length_min
-
-
-# ------------------------------------------------------------------------------------------------ for people to read
-def advise(config: AreaConfig) -> list[str]:
-    """What may be meant but should be looked at: one line each, none of them an error."""
-    charging = config.charging
-    limit_permille = lowest_limit_permille(config)
-    fallback_ma, worst = _worst_phase(config, charging.fallback_ma)
-    bears_ma = config.rated_ma * limit_permille // 1000
-    unknown = sum(not charger.phase_known for charger in config.chargers)
-    idle = sum(row.limit_permille >= config.limit_permille for row in config.windows)
-    overload = (
-        f"All fallback currents together are {_amps(fallback_ma)} A on phase {worst}, but the limit bears "
-        f"{_amps(bears_ma)} A even without residents: a dead controller would mean overload. Set fallback_a = 0."
-    )
-    # fmt: off
-    rows = (
-        (fallback_ma > bears_ma, overload),
-        (config.margin_permille == 0,
-         "margin_pct = 0: the meter's error and its delay will show as minutes over the limit. 1.5 is usual."),
-        (limit_permille < 300,
-         f"The limit is only {_number(limit_permille, 10)} % of rating. Is it meant in percent?"),
-        (unknown > 0,
-         f"{unknown} charger(s) with unknown phase count on all three phases. Find the phases to gain room."),
-        (charging.lease_ms < 60_000,
-         f"lease_s = {charging.lease_ms // 1000}: under 60 means more messages, and cars that stop at short breaks."),
-        (not charging.valley,
-         "valley is empty: cars charge as soon as there is room, at any price."),
-        (idle > 0,
-         f"{idle} window(s) with limit_pct not below the area's change nothing: the lowest wins."),
-    )
-    # fmt: on
-    return [text for holds, text in rows if holds] + _advise_password(config.broker)
-
-
-def _advise_password(broker: BrokerConfig) -> list[str]:
-    if broker.password_file is None:
-        return (
-            [] if broker.username is None else ["username without password_file: the broker will ask for a password."]
-        )
-    try:
-        mode = broker.password_file.stat().st_mode
-    except OSError as error:
-        return [f"password_file {broker.password_file}: {error.strerror}. The broker will refuse until it can be read."]
-    if mode & (stat.S_IRGRP | stat.S_IROTH):
-        return [f"password_file {broker.password_file} can be read by others: chmod 600 {broker.password_file}"]
-    return []
-
-
-def in_words(config: AreaConfig) -> list[tuple[str, str]]:
-    """The configuration said back, as rows of topic and sentence, for a person to compare with the plate."""
-    meter, broker, charging = config.meter, config.broker, config.charging
-    limit, rating_kva = config.limit_permille, _number(config.rating_va, 1000)
-    limit_ma, limit_kva = config.rated_ma * limit // 1000, config.rating_va * limit / 1_000_000
-    user = f" as {broker.username}" if broker.username else ""
-    secret = f", password from {broker.password_file}" if broker.password_file else ", no password"
-    valley = ", ".join(_span(start, end) for start, end in charging.valley) or "none: every hour costs the same"
-    windows = "; ".join(f"{_span(w.start_min, w.end_min)} {_number(w.limit_permille, 10)} %" for w in config.windows)
-    transformer = (
-        f"{rating_kva} kVA at {config.secondary_v} V = {_amps(config.rated_ma)} A per phase; "
-        f"{_number(limit, 10)} % = {_amps(limit_ma)} A, {limit_kva:.0f} kVA"
-    )
-    want_kwh, depart = _number(charging.default_want_wh, 1000), _clock(charging.default_depart_min)
-    return [
-        ("area", f"{config.area_id}, local time of {config.timezone}"),
-        ("transformer", transformer),
-        ("margin", f"control stays {_number(config.margin_permille, 10)} points of rating below the limit"),
-        ("windows", f"{windows}; the lowest limit wins" if windows else f"{_number(limit, 10)} % at all hours"),
-        ("meter", f"{meter.model} at {_endpoint(meter.host, meter.port)}, unit {meter.unit}, {_meter_pace(meter)}"),
-        ("broker", f"{_endpoint(broker.host, broker.port)}{user}{secret}"),
-        ("chargers", _charger_words(config)),
-        ("all at once", _all_at_once(config)),
-        ("fallback", _fallback_words(config)),
-        ("valley", valley),
-        ("requests", f"a car that asked nothing gets {want_kwh} kWh by {depart}"),
-    ]
-
-
-def as_json(config: AreaConfig) -> dict[str, Any]:
-    """The configuration in core units as plain JSON values; paths are text, tuples are lists."""
-    plain: dict[str, Any] = json.loads(json.dumps(asdict(config), default=str))
-    return plain
-
-
-def _charger_words(config: AreaConfig) -> str:
-    known = [charger.phases for charger in config.chargers if charger.phase_known]
-    per_phase = ", ".join(f"{known.count(bit)} on {name}" for bit, name in PHASES)
-    unknown = len(config.chargers) - len(known)
-    tail = f", {unknown} on an unknown phase (counted on all)" if unknown else ""
-    return f"{len(config.chargers)}: {per_phase}, {known.count(7)} on three phases{tail}"
-
-
-def _all_at_once(config: AreaConfig) -> str:
-    """What would happen without control: the worst phase with every charger at its maximum, residents left out."""
-    total_ma, worst = _worst_phase(config, max(charger.max_ma for charger in config.chargers))
-    share, limit = total_ma * 1000 // config.rated_ma, config.limit_permille
-    side = "above" if share > limit else "below"
-    return (
-        f"{_amps(total_ma)} A on phase {worst} = {_number(share, 10)} % of rating, "
-        f"{_number(abs(share - limit), 10)} points {side} the limit before residents are counted"
-    )
-
-
-def _fallback_words(config: AreaConfig) -> str:
-    lease_s, fallback_ma = config.charging.lease_ms // 1000, config.charging.fallback_ma
-    if fallback_ma == 0:
-        return f"a charger that hears nothing for {lease_s} s stops by itself"
-    total_ma, worst = _worst_phase(config, fallback_ma)
-    share = _number(total_ma * 1000 // config.rated_ma, 10)
-    return (
-        f"a charger that hears nothing for {lease_s} s goes to {_amps(fallback_ma)} A by itself; "
-        f"all of them {_amps(total_ma)} A on phase {worst} = {share} % of rating"
-    )
-
-
-def _worst_phase(config: AreaConfig, current_ma: int) -> tuple[int, str]:
-    """The most loaded phase with every charger at ``current_ma`` or its maximum, if that is less: (mA, phase)."""
-    loads = [
-        (sum(min(charger.max_ma, current_ma) for charger in config.chargers if charger.phases & bit), name)
-        for bit, name in PHASES
-    ]
-    return max(loads, key=lambda load: load[0])
-
-
-def _number(value: int, scale: int) -> str:
-    """A core integer in file units without trailing zeros: 785 / 10 is "78.5"."""
-    return f"{Decimal(value) / scale:f}"
-
-
-def _amps(current_ma: int) -> str:
-    return str((current_ma + 500) // 1000)
-
-
-def _clock(minute: int) -> str:
-    return f"{minute // 60:02d}:{minute % 60:02d}"
-
-
-def _span(start_min: int, end_min: int) -> str:
-    return "all day" if start_min == end_min else f"{_clock(start_min)}-{_clock(end_min)}"
-
-
-def _endpoint(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _meter_pace(meter: MeterConfig) -> str:
-    ratio = "" if meter.ct_ratio_milli == 1000 else f", readings × {_number(meter.ct_ratio_milli, 1000)} (CT)"
-    return f"every {_number(meter.period_ms, 1000)} s{ratio}"

@@ -452,3 +452,8 @@ class Document:
         guess = near if place else f"[{near}]"
         self.complain(place, f"{text} is not known. {f'Did you mean {guess}?' if near else f'Known here: {listed}.'}")
         return near
+
+
+def in_file_units(value: int, scale: int) -> str:
+    """A core integer in file units without trailing zeros: 785 / 10 is "78.5"."""
+    return f"{Decimal(value) / scale:f}"

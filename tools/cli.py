@@ -14,6 +14,7 @@ from typing import Any
 
 from edge import __main__ as daemon
 from edge import config as cfg
+from edge import words
 from tools import demo
 from tools.errors import UserError
 
@@ -91,13 +92,13 @@ def _check(args: argparse.Namespace) -> int:
     live = daemon.probe(config) if args.live else []
     trouble = [text for ok, text in live if not ok]
     if args.json:
-        document: dict[str, Any] = {"area": cfg.as_json(config), "advice": cfg.advise(config)}
+        document: dict[str, Any] = {"area": words.as_json(config), "advice": words.advise(config)}
         if args.live:
             document["live"] = [{"ok": ok, "text": text} for ok, text in live]
         json.dump(document, sys.stdout, ensure_ascii=False, indent=2)
         sys.stdout.write("\n")
     else:
-        rows = [*cfg.in_words(config), *(("advice", text) for text in cfg.advise(config))]
+        rows = [*words.in_words(config), *(("advice", text) for text in words.advise(config))]
         rows += [("live", text) for ok, text in live if ok]
         width = max(len(topic) for topic, _ in rows)
         for topic, sentence in rows:

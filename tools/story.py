@@ -100,30 +100,37 @@ def _valley_events(ticks: list[dict[str, Any]]) -> Iterator[NightEvent]:
 
 
 def _load_events(controlled: Trace, uncontrolled: Trace) -> Iterator[NightEvent]:
+    """The three peaks: residents alone, the controlled night, the uncontrolled one."""
     if not controlled.minute:
         return
-    base = max(range(len(controlled.minute)), key=lambda k: controlled.base_loading_pct[k])
-    pct, cars = controlled.base_loading_pct[base], controlled.charging[base]
+    at, pct = _peak(controlled, controlled.base_loading_pct)
+    cars = controlled.charging[controlled.minute.index(at)]
     yield NightEvent(
-        controlled.minute[base],
+        at,
         "residents",
         f"residents alone load the transformer to {pct:.1f} %: {cars} cars are charging",
-        f"居民负荷达到峰值 {pct:.1f} %:此时 {cars} 辆车在充电",
+        f"居民负荷达到峰值 {pct:.1f} %：此时 {cars} 辆车在充电",
     )
-    peak = max(range(len(controlled.minute)), key=lambda k: controlled.loading_pct[k])
+    at, pct = _peak(controlled, controlled.loading_pct)
     yield NightEvent(
-        controlled.minute[peak],
+        at,
         "peak",
-        f"highest loading of the controlled night: {controlled.loading_pct[peak]:.1f} %",
-        f"有序充电之夜的最高负载率：{controlled.loading_pct[peak]:.1f} %",
+        f"highest loading of the controlled night: {pct:.1f} %",
+        f"有序充电之夜的最高负载率：{pct:.1f} %",
     )
-    ghost = max(range(len(uncontrolled.minute)), key=lambda k: uncontrolled.loading_pct[k])
+    at, pct = _peak(uncontrolled, uncontrolled.loading_pct)
     yield NightEvent(
-        uncontrolled.minute[ghost],
+        at,
         "ghost",
-        f"uncontrolled, the same cars load the transformer to {uncontrolled.loading_pct[ghost]:.1f} % at this minute",
-        f"若无序充电，此刻负载率为 {uncontrolled.loading_pct[ghost]:.1f} %",
+        f"uncontrolled, the same cars load the transformer to {pct:.1f} % at this minute",
+        f"若无序充电，此刻负载率为 {pct:.1f} %",
     )
+
+
+def _peak(trace: Trace, values: list[float]) -> tuple[int, float]:
+    """The first minute with the highest value, and the value."""
+    k = max(range(len(values)), key=values.__getitem__)
+    return trace.minute[k], values[k]
 
 
 def _car_events(cars: list[CarResult]) -> Iterator[NightEvent]:

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 import edge.config
 from edge import config as under_test
-from edge.config import AreaConfig, ConfigError, advise, as_json, in_valley, in_words, limit_permille_at, load
+from edge.config import AreaConfig, ConfigError, in_valley, limit_permille_at, load
+from edge.words import advise, as_json, in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable

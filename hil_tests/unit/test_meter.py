@@ -180,18 +180,23 @@ class NoChargers:
         """Nothing to let go."""
 
 
-@pytest.mark.parametrize(("period_s", "every_ms"), [(0.5, 1000), (1, 1000), (2, 2000), (10, 10_000)])
-def test_a_meter_is_asked_no_faster_than_it_answers(tmp_path: Path, period_s: float, every_ms: int) -> None:
-    """A tick a second, late by up to 0.1 s: a slow meter is asked once in its period, a fast one each tick."""
-    path = tmp_path / "area.toml"
+def small(folder: Path, period_s: float) -> cfg.AreaConfig:
+    """An area of one charger whose meter answers every ``period_s`` seconds."""
+    path = folder / "area.toml"
     path.write_text(
         '[area]\nid = "a"\nrating_kva = 250\n'
         f'[meter]\nmodel = "eastron_sdm630"\ntcp = "127.0.0.1:502"\nperiod_s = {period_s}\n'
         '[broker]\nhost = "127.0.0.1"\n[[chargers]]\nid = "p1"\nphase = "A"\nmax_a = 32\n',
         encoding="utf-8",
     )
+    return cfg.load(path)
+
+
+@pytest.mark.parametrize(("period_s", "every_ms"), [(0.5, 1000), (1, 1000), (2, 2000), (10, 10_000)])
+def test_a_meter_is_asked_no_faster_than_it_answers(tmp_path: Path, period_s: float, every_ms: int) -> None:
+    """A tick a second, late by up to 0.1 s: a slow meter is asked once in its period, a fast one each tick."""
     meter = CountingMeter()
-    controller = Controller(cfg.load(path), meter, NoChargers(), Journal(None))
+    controller = Controller(small(tmp_path, period_s), meter, NoChargers(), Journal(None))
     for second in range(41):
         controller.tick(Moment(second * 1000 + (100 if second % 3 == 0 else 0), None))
     gaps = np.diff(meter.asked_ms)
@@ -202,11 +207,7 @@ def test_a_meter_is_asked_no_faster_than_it_answers(tmp_path: Path, period_s: fl
 @pytest.mark.parametrize(("period_s", "samples"), [(1, 5), (4.5, 5), (5, 3), (10, 3)])
 def test_a_raise_needs_five_readings_or_three_of_a_slow_meter(tmp_path: Path, period_s: float, samples: int) -> None:
     """How many fresh readings must agree before anything is raised."""
-    path = tmp_path / "area.toml"
-    path.write_text(
-        '[area]\nid = "a"\nrating_kva = 250\n'
-        f'[meter]\nmodel = "eastron_sdm630"\ntcp = "127.0.0.1:502"\nperiod_s = {period_s}\n'
-        '[broker]\nhost = "127.0.0.1"\n[[chargers]]\nid = "p1"\nphase = "A"\nmax_a = 32\n',
-        encoding="utf-8",
+    assert (
+        Controller(small(tmp_path, period_s), CountingMeter(), NoChargers(), Journal(None)).settings.raise_samples
+        == samples
     )
-    assert Controller(cfg.load(path), CountingMeter(), NoChargers(), Journal(None)).settings.raise_samples == samples
