@@ -30,10 +30,14 @@ logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
 class ModbusMeter:
     """Reads one meter model at ``host:port``, unit ``unit``; currents and powers are multiplied by the CT ratio."""
 
-    def __init__(self, model: Model, host: str, port: int, unit: int, ct_ratio_milli: int = 1000) -> None:
+    def __init__(
+        self, model: Model, host: str, port: int, unit: int, ct_ratio_milli: int = 1000, *, exports: bool = False
+    ) -> None:
         self.model, self.unit = model, unit
         self.where = f"meter {host}:{port} unit {unit}"
         self.ratio = ct_ratio_milli / 1000
+        self.exports = exports
+        """May the site export? Only then is a negative power believed: elsewhere it is a CT the wrong way round."""
         self.reads = 0
         self._blocks = plan(model.rows, model.words_max, gap_max=model.words_max)
         self._client = ModbusTcpClient(host, port=port, timeout=TIMEOUT_S, retries=0)
@@ -106,6 +110,9 @@ class ModbusMeter:
         s_va = abs(n["s_va"]) * self.ratio
         if max(amps) > AMPS_MAX or s_va > VA_MAX:
             raise MeterError(f"{self.where}: {max(amps):.3g} A, {s_va:.3g} VA cannot be. Check model and CT ratio")
+        if self.exports:
+            s_va = -s_va if n["p_w"] < 0 else s_va
+            amps = [-a if (v.get(f"p_l{k}") or 0.0) < 0 else a for k, a in enumerate(amps, 1)]
         return Meter(
             now_ms,
             round(s_va),

@@ -15,10 +15,14 @@ from edge import config as cfg
 from edge.clock import Clock, LockstepClock, RealClock, monotonic_ms
 from edge.journal import Journal
 from edge.loop import Controller
+from edge.memory import MemoryFile
+from edge.planning import Beside, Inline
 from edge.ports import MeterError
 
 if TYPE_CHECKING:
     from types import FrameType
+
+    from edge.planning import Runner
 
 log = logging.getLogger("taiqu")
 
@@ -33,17 +37,26 @@ def load(path: Path) -> cfg.AreaConfig:
     return cfg.load(path, MODELS.keys())
 
 
-def run(config: cfg.AreaConfig, *, journal: Path | None = None, clock: tuple[str, int] | None = None) -> int:
+def run(
+    config: cfg.AreaConfig,
+    *,
+    journal: Path | None = None,
+    clock: tuple[str, int] | None = None,
+    memory: Path | None = None,
+) -> int:
     """Control the area until told to stop. Returns the exit code; never gives up on an absent meter or broker.
 
     ``clock`` is the address of a bench that grants the ticks; without it a tick happens every second. Raises OSError
-    when the journal cannot be opened or the bench is not there.
+    when the journal cannot be opened or the bench is not there. ``memory`` is where what is learned is kept.
     """
     book = Journal(journal)
     ticks: LockstepClock | RealClock = LockstepClock(*clock) if clock else RealClock(TICK_MS)
     meter = _meter(config)
     chargers = _chargers(config, bench=clock is not None)
-    controller = Controller(config, meter, chargers, book)
+    # In virtual time the planner answers in place; on a gateway it has a process of its own, and the tick never waits.
+    runner: Runner = Inline() if clock else Beside()
+    store = MemoryFile(memory)
+    controller = Controller(config, meter, chargers, book, runner, store.load())
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         ticks.stopped = True
@@ -55,10 +68,12 @@ def run(config: cfg.AreaConfig, *, journal: Path | None = None, clock: tuple[str
         config.limit_permille / 10,
     )  # fmt: skip
     try:
-        _loop(controller, ticks, chargers)
+        _loop(controller, ticks, chargers, store)
         controller.stop()
         chargers.link.pump(monotonic_ms() + GOODBYE_MS)
     finally:
+        store.save(controller.memory)
+        runner.close()
         chargers.close()
         meter.close()
         book.close()
@@ -93,7 +108,7 @@ def probe(config: cfg.AreaConfig) -> list[tuple[bool, str]]:
 
 def _meter(config: cfg.AreaConfig) -> ModbusMeter:
     m = config.meter
-    return ModbusMeter(MODELS[m.model], m.host, m.port, m.unit, m.ct_ratio_milli)
+    return ModbusMeter(MODELS[m.model], m.host, m.port, m.unit, m.ct_ratio_milli, exports=config.exports)
 
 
 def _chargers(config: cfg.AreaConfig, *, bench: bool, client: str = "") -> NativeChargers:
@@ -127,10 +142,11 @@ def _secret(broker: cfg.BrokerConfig) -> str | None:
     )
 
 
-def _loop(controller: Controller, ticks: Clock, chargers: NativeChargers) -> None:
+def _loop(controller: Controller, ticks: Clock, chargers: NativeChargers, store: MemoryFile) -> None:
     link = chargers.link
     while (moment := ticks.wait(link)) is not None:
         controller.tick(moment)
+        store.keep(controller.memory, moment.now_ms)
         ticks.done(link)
 
 

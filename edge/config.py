@@ -87,6 +87,14 @@ class BrokerConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class FeederConfig:
+    """A cable or busbar between transformer and chargers: what its chargers together may draw on a phase."""
+
+    id: str
+    limit_ma: int
+
+
+@dataclass(frozen=True, slots=True)
 class ChargerConfig:
     """One charger; ``phases`` is a mask, A=1 B=2 C=4. An unknown phase counts on all: 7, not ``phase_known``."""
 
@@ -94,6 +102,8 @@ class ChargerConfig:
     phases: int
     phase_known: bool
     max_ma: int
+    feeder: int = -1
+    """Index into ``AreaConfig.feeders``; -1: straight from the transformer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +115,7 @@ class ChargingConfig:
     default_want_wh: int
     default_depart_min: int
     valley: tuple[tuple[int, int], ...]
+    now_per_month: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +135,9 @@ class AreaConfig:
     charging: ChargingConfig
     chargers: tuple[ChargerConfig, ...]
     path: Path
+    feeders: tuple[FeederConfig, ...] = ()
+    exports: bool = False
+    """May power flow back? Where not, a negative power is a CT the wrong way round."""
 
 
 # ------------------------------------------------------------------------------------------------------- the tables
@@ -158,6 +172,7 @@ AREA = (
     Key("limit_pct",        _LIMIT,       "the ceiling on loading, % of rating", 80),
     Key("margin_pct",       Number("0", "1.5", "points of rating", 1, 10, fraction_below="0.1"),
         "what control keeps below the limit, % of rating", Decimal("1.5")),
+    Key("exports",          read_switch,  "true where solar power may flow back through this transformer", False),
     Key("timezone",         read_zone,    "the local time of windows, valley and departures", "Asia/Shanghai"),
 )
 WINDOW = (
@@ -178,11 +193,19 @@ CHARGING = (
     Key("default_want_kwh", Number("0.5", "200", "kWh for one car", 3, 1000), "energy for a car that asked nothing", 9),
     Key("default_depart",   read_clock,   "departure of a car that asked nothing, local time", "07:00"),
     Key("valley",           read_span,    "when energy is cheap, local time", ["23:00-08:00"], each=True),
+    Key("now_per_month",    Number("0", "31", "times a month"),
+        "how often a month a resident may ask to be charged at once", 8),
+)
+FEEDER = (
+    Key("id",               read_id,      "the feeder's name", sample='"north"'),
+    Key("limit_a",          Number("16", "4000", "A per phase", 0, 1000),
+        "the most its chargers may draw on a phase together, A", sample="400"),
 )
 CHARGER = (
     Key("id",               read_id,      "the charger's name in topics", sample='"cp-01"'),
     Key("phase",            _PHASE,       "the phase it hangs on", sample='"A" (or "B", "C", "ABC", "unknown")'),
     Key("max_a",            Number("6", "63", "IEC 61851", 0, 1000), "the most it may draw on a phase, A", sample="32"),
+    Key("feeder",           read_id,      "the feeder it hangs on, where that has a limit of its own", None),
 )
 # fmt: on
 
@@ -214,6 +237,7 @@ def _build(raw: dict[str, Any], path: Path, meter_models: Collection[str]) -> Ar
         "meter": _meter_keys(meter_models),
         "broker": BROKER,
         "charging": CHARGING,
+        "feeders": FEEDER,
         "chargers": CHARGER,
     }
     document = Document(path.name, raw, tables)
@@ -223,10 +247,12 @@ def _build(raw: dict[str, Any], path: Path, meter_models: Collection[str]) -> Ar
     meter = document.table("meter")
     broker = document.table("broker")
     charging = document.table("charging", optional=True)
+    feeders = document.rows(raw, "feeders")
     chargers = document.rows(raw, "chargers")
     _check_rating(document, area)
     _check_broker(document, broker)
     _check_chargers(document, chargers, charging.get("fallback_a", 0))
+    _check_feeders(document, feeders, chargers)
     if document.problems:
         raise ConfigError(document.problems)
     return AreaConfig(
@@ -241,8 +267,10 @@ def _build(raw: dict[str, Any], path: Path, meter_models: Collection[str]) -> Ar
         meter=_meter(meter),
         broker=_broker(broker, path),
         charging=ChargingConfig(*(charging[key.name] for key in CHARGING)),
-        chargers=tuple(sorted((_charger(row) for row in chargers), key=lambda charger: charger.id)),
+        chargers=tuple(sorted((_charger(row, feeders) for row in chargers), key=lambda charger: charger.id)),
         path=path,
+        exports=area["exports"],
+        feeders=tuple(FeederConfig(row["id"], row["limit_a"]) for row in feeders),
     )
 
 
@@ -256,9 +284,10 @@ def _meter(row: dict[str, Any]) -> MeterConfig:
     return MeterConfig(row["model"], host, port, row["unit"], row["period_s"], row["ct_ratio"])
 
 
-def _charger(row: dict[str, Any]) -> ChargerConfig:
+def _charger(row: dict[str, Any], feeders: list[dict[str, Any]]) -> ChargerConfig:
     phases, phase_known = row["phase"]
-    return ChargerConfig(row["id"], phases, phase_known, row["max_a"])
+    at = -1 if row["feeder"] is None else [feeder["id"] for feeder in feeders].index(row["feeder"])
+    return ChargerConfig(row["id"], phases, phase_known, row["max_a"], at)
 
 
 def _broker(row: dict[str, Any], path: Path) -> BrokerConfig:
@@ -302,6 +331,25 @@ def _check_chargers(document: Document, chargers: list[dict[str, Any]], fallback
                 f"chargers.{at}",
                 f"max_a = {in_file_units(row['max_a'], 1000)} is below fallback_a = "
                 f"{in_file_units(fallback_ma, 1000)}. Lower fallback_a in [charging], or correct max_a.",
+            )
+
+
+def _check_feeders(document: Document, feeders: list[dict[str, Any]], chargers: list[dict[str, Any]]) -> None:
+    """No feeder twice, and no charger on one that is not there."""
+    first_at: dict[str, int] = {}
+    for at, row in enumerate(feeders, 1):
+        if "id" in row and first_at.setdefault(row["id"], at) != at:
+            document.complain(
+                f"feeders.{at}",
+                f'id = "{row["id"]}" is taken by [feeders.{first_at[row["id"]]}]. Give each feeder an id of its own.',
+            )
+    for at, row in enumerate(chargers, 1):
+        name = row.get("feeder")
+        if name is not None and name not in first_at:
+            known = ", ".join(sorted(first_at)) or "there are none"
+            document.complain(
+                f"chargers.{at}",
+                f'feeder = "{name}" is no feeder ({known}). Add [[feeders]] with this id, or correct it.',
             )
 
 

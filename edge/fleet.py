@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from edge.core import ledger
-from edge.core.model import CHARGING, FAULTED, FINISHED, NEVER, UNPLUGGED, WAITING, Charger, Command
+from edge.core.model import CHARGING, FAULTED, FINISHED, NEVER, UNPLUGGED, WAITING, Charger, Command, Place
+from edge.planner import GO_MS, Proposal, Want
 from edge.ports import ChargerState, Message, Setpoint, Wish
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 # Twice the heartbeat of the native dialect (20, 120, 300 s) and a little: after that a charger counts as silent.
 SILENT_MS = {CHARGING: 45_000, WAITING: 270_000, FINISHED: 270_000, UNPLUGGED: 650_000}
 SILENT_MS_MIN = 45_000
+SETTLE_MS = 60_000
+"""A charger is settled when for so long what it draws has not risen and what it was told has not changed, or not below
+what it draws. A car that nears its end is settled while its current falls."""
+SETTLE_MA = 500
 EPOCH_JUMP_MAX = 1000
 OUTSTANDING_MAX = 8
 
@@ -42,7 +47,24 @@ class Unit:
     echo: tuple[int, int] = (-1, -1)
     """The telemetry stamp (boot, tick) that the last setpoint echoed."""
     sent: tuple[ledger.Sent, ...] = ()
-    strangers: int = 0
+    place: int = 0
+    steady_ms: int = NEVER
+    """Since when what it draws has not risen and what it was told has not mattered."""
+    steady_ma: int = 0
+    """The least it has drawn since then."""
+    start_ms: int = GO_MS
+    """The plan lets its car wait until then."""
+    missing_wh: int = 0
+    """What the plan expects not to be had of its request."""
+    at_once: bool = False
+    """Its resident asked to be charged at once, and may."""
+    granted: bool = False
+    """That was counted for this session."""
+    begun_ms: int = NEVER
+    """When its session began; NEVER without one."""
+    image: Charger | None = None
+    """What the last tick saw, while nothing has changed."""
+    image_until_ms: int = NEVER
 
 
 @dataclass(slots=True)
@@ -52,6 +74,8 @@ class Fleet:
     chargers: Iterable[ChargerConfig]
     charging: ChargingConfig
     depart_of: Callable[[Wish | None, int], int]
+    grant_now: Callable[[str], bool] = lambda _charger: True
+    """May this charger be charged at once this month still? Asked once a session; a yes is counted."""
     epoch: int = 0
     newest_epoch: int = 0
     """The newest epoch of another controller."""
@@ -59,9 +83,20 @@ class Fleet:
     """A living lease of a newer epoch was seen: another controller commands this area."""
     strangers: set[str] = field(default_factory=set)
     units: dict[str, Unit] = field(default_factory=dict)
+    places: tuple[Place, ...] = ()
+    arrivals: int = 0
+    """Sessions that were seen to begin since somebody last asked."""
+    news: bool = False
+    """A session or a wish that no plan has seen."""
+    newcomer_ms: int = GO_MS
+    """The start of a car that no plan has seen yet."""
 
     def __post_init__(self) -> None:
         self.units = {c.id: Unit(c) for c in sorted(self.chargers, key=lambda c: c.id)}
+        places = {name: place_of(unit.config) for name, unit in self.units.items()}
+        self.places = tuple(sorted(set(places.values())))
+        for name, unit in self.units.items():
+            unit.place = self.places.index(places[name])
 
     def hear(self, messages: list[Message], now_ms: int) -> None:
         """Take in what the link has brought. A charger that is not registered is listed, never commanded."""
@@ -71,8 +106,10 @@ class Fleet:
                 if len(self.strangers) < 1000:
                     self.strangers.add(message.charger)
             elif isinstance(message, Wish):
-                unit.wish = message
+                unit.wish, unit.image = message, None
                 unit.depart_ms = self.depart_of(message, now_ms)
+                self.news = True
+                self._judge_now(unit)
             else:
                 self._hear_state(unit, message, now_ms)
 
@@ -82,18 +119,42 @@ class Fleet:
             return  # overtaken by a newer one
         if state.plug == UNPLUGGED:
             if known is not None and known.plug != UNPLUGGED:
-                unit.wish, unit.depart_ms = None, NEVER
-        elif unit.depart_ms == NEVER:
-            unit.depart_ms = self.depart_of(unit.wish, now_ms)
+                unit.wish, unit.depart_ms, unit.at_once, unit.granted = None, NEVER, False, False
+            unit.begun_ms = NEVER
+        elif unit.begun_ms == NEVER:
+            if unit.depart_ms == NEVER:
+                unit.depart_ms = self.depart_of(unit.wish, now_ms)
+            unit.begun_ms, unit.start_ms, unit.missing_wh = now_ms, self.newcomer_ms, 0
+            # A car found there at the start came at another hour.
+            self.arrivals += known is not None
+            self.news = True
+            self._judge_now(unit)
         if known is not None and state.boot != known.boot and known.lease_ms > 0:
             # A reboot, or a late word of an earlier run: what the other run allowed may flow until its lease ends.
             ends_ms = ledger.lease_end_ms(unit.heard_ms, known.lease_ms)
             unit.sent = (ledger.Sent(known.epoch, known.seq, known.allowed_ma, ends_ms), *unit.sent)
         if known is None or (state.boot, state.tick_ms) != (known.boot, known.tick_ms):
             unit.heard_ms = now_ms  # the same stamp again is an echo of the past, not a sign of life
-        unit.state = state
+        ma = max(state.ma)
+        lowered_to_what_it_draws = known is not None and ma <= state.allowed_ma < known.allowed_ma
+        if (
+            known is None
+            or (known.allowed_ma != state.allowed_ma and not lowered_to_what_it_draws)
+            or known.plug != state.plug
+            or ma > unit.steady_ma + SETTLE_MA
+        ):
+            unit.steady_ms, unit.steady_ma = now_ms, ma
+        unit.steady_ma = min(unit.steady_ma, ma)
+        unit.state, unit.image = state, None
         unit.sent = ledger.outstanding(unit.sent, state.epoch, state.seq, now_ms)
         self._fence(unit, state)
+
+    def _judge_now(self, unit: Unit) -> None:
+        """Charge now counts once a session, and only when there is one."""
+        asked = unit.wish is not None and unit.wish.now and unit.begun_ms != NEVER
+        if asked and not unit.granted:
+            unit.granted = self.grant_now(unit.config.id)
+        unit.at_once = asked and unit.granted
 
     def _fence(self, unit: Unit, state: ChargerState) -> None:
         """Who has sent what we have not? Another controller that lives, or one that is gone, or the charger is odd."""
@@ -122,19 +183,22 @@ class Fleet:
 
     def view(self, now_ms: int) -> tuple[Charger, ...]:
         """The latched image of every charger, sorted by id."""
-        return tuple(self._view(name, unit, now_ms) for name, unit in self.units.items())
+        return tuple(
+            unit.image if unit.image is not None and now_ms < unit.image_until_ms else self._view(name, unit, now_ms)
+            for name, unit in self.units.items()
+        )
 
     def _view(self, name: str, unit: Unit, now_ms: int) -> Charger:
         config, state = unit.config, unit.state
-        lines = 3 if config.phase_known and config.phases == 7 else 1
         if state is None:
             fallback_ma = self.charging.fallback_ma
             most = ledger.possible_ma(unit.sent, False, True, 0, NEVER, 0, fallback_ma, now_ms)
             return Charger(
-                name, config.phases, lines, config.phase_known, config.max_ma, fallback_ma, UNPLUGGED, 0, 0,
-                unit.set_ma, most, True, 0, NEVER,
+                name, unit.place, config.max_ma, fallback_ma, UNPLUGGED, 0, 0, unit.set_ma, most, True, False,
+                0, 0, NEVER, NEVER, False, 0,
             )  # fmt: skip
-        silent = now_ms - unit.heard_ms > SILENT_MS.get(state.plug, SILENT_MS_MIN)
+        silent_ms = unit.heard_ms + SILENT_MS.get(state.plug, SILENT_MS_MIN) + 1
+        silent = now_ms >= silent_ms
         plugged = state.plug not in (UNPLUGGED, FINISHED, FAULTED)
         # Whatever it claims, it cannot be more than its nameplate; what flows beyond that is in the base.
         plate_ma = config.max_ma
@@ -145,11 +209,68 @@ class Fleet:
         # A setpoint whose lease is over is history: back to it leads a ramp, not a jump.
         over = now_ms >= until_ms
         set_ma = min(unit.set_ma, possible) if over else unit.set_ma
+        settled = now_ms - unit.steady_ms >= SETTLE_MS and possible <= max(allowed_ma, set_ma, fallback_ma)
         want_wh = unit.wish.want_wh if unit.wish is not None else self.charging.default_want_wh
-        return Charger(
-            name, config.phases, lines, config.phase_known, min(plate_ma, state.max_ma), fallback_ma,
-            state.plug, ma, allowed_ma, set_ma, possible, silent, want_wh - state.wh, unit.depart_ms,
+        need_wh = want_wh - state.wh
+        image = Charger(
+            name, unit.place, min(plate_ma, state.max_ma), fallback_ma, state.plug, ma, allowed_ma, set_ma, possible,
+            silent, settled, need_wh, need_wh - unit.missing_wh, unit.depart_ms, unit.start_ms, unit.at_once,
+            unit.wish.prio if unit.wish is not None else 0,
         )  # fmt: skip
+        # It stays true until something is heard or told, or until one of these moments.
+        moments = [silent_ms, until_ms, unit.steady_ms + SETTLE_MS, *(sent.ends_ms for sent in unit.sent)]
+        unit.image, unit.image_until_ms = image, min((at for at in moments if at > now_ms), default=1 << 60)
+        return image
+
+    def wants(self) -> list[Want]:
+        """What the planner must know of every session."""
+        out = []
+        for name, unit in self.units.items():
+            state = unit.state
+            if state is None or state.plug not in (WAITING, CHARGING):
+                continue
+            want_wh = unit.wish.want_wh if unit.wish is not None else self.charging.default_want_wh
+            max_ma = min(unit.config.max_ma, state.max_ma)
+            if max_ma > 0:
+                running = unit.set_ma > 0 and want_wh > state.wh
+                out.append(
+                    Want(
+                        name,
+                        unit.place,
+                        max_ma,
+                        want_wh,
+                        unit.depart_ms,
+                        state.wh,
+                        running,
+                        unit.at_once or (unit.wish is not None and not unit.wish.orderly),
+                    )
+                )
+        return out
+
+    def free_places(self) -> list[tuple[int, int, int]]:
+        """Chargers without a car, by place: (place, how many, mean of what they can give in mA)."""
+        sums: dict[int, list[int]] = {}
+        for unit in self.units.values():
+            if unit.state is None or unit.state.plug == UNPLUGGED:
+                row = sums.setdefault(unit.place, [0, 0])
+                row[0] += 1
+                row[1] += unit.config.max_ma
+        return [(place, count, total // count) for place, (count, total) in sorted(sums.items())]
+
+    def follow(self, proposal: Proposal, asked_ms: int = 1 << 60) -> None:
+        """Take over a plan that was asked for at ``asked_ms``: who waits until when, and what is aimed for.
+
+        It says nothing of a session that has ended, or begun since.
+        """
+        self.newcomer_ms = proposal.newcomer_ms
+        for name, start_ms in proposal.start_ms.items():
+            unit = self.units[name]
+            if unit.begun_ms == NEVER or unit.begun_ms > asked_ms:
+                continue
+            want_wh = unit.wish.want_wh if unit.wish is not None else self.charging.default_want_wh
+            missing_wh = max(round(want_wh - proposal.aim_wh[name]), 0)
+            if (unit.start_ms, unit.missing_wh) != (start_ms, missing_wh):
+                unit.start_ms, unit.missing_wh, unit.image = start_ms, missing_wh, None
 
     def due(self, commands: Iterable[Command]) -> list[Setpoint]:
         """The setpoints this tick must send, lowerings first: changes, renewals that answer telemetry, and repeats."""
@@ -186,7 +307,10 @@ class Fleet:
     def sent(self, setpoint: Setpoint, now_ms: int) -> None:
         """Remember a setpoint that has left: it may flow from now on."""
         unit = self.units[setpoint.charger]
-        unit.set_ma, unit.seq = setpoint.ma, setpoint.seq
+        drawn_ma = max(unit.state.ma) if unit.state is not None else 0
+        if setpoint.ma != unit.set_ma and not drawn_ma <= setpoint.ma < unit.set_ma:
+            unit.steady_ms = now_ms
+        unit.set_ma, unit.seq, unit.image = setpoint.ma, setpoint.seq, None
         unit.echo = (setpoint.boot, setpoint.tick_ms)
         ends_ms = ledger.lease_end_ms(now_ms, setpoint.lease_ms)
         entry = ledger.Sent(setpoint.epoch, setpoint.seq, setpoint.ma, ends_ms)
@@ -197,6 +321,13 @@ class Fleet:
             first, second = above[:2]
             above[:2] = [ledger.Sent(second.epoch, second.seq, first.ma, second.ends_ms)]
         unit.sent = (*above, entry)
+
+
+def place_of(config: ChargerConfig) -> Place:
+    """How a charger is wired."""
+    return Place(
+        config.phases, 3 if config.phase_known and config.phases == 7 else 1, config.phase_known, config.feeder
+    )
 
 
 def _age(state: ChargerState) -> tuple[int, int, int]:

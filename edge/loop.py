@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from edge import config as cfg
 from edge import reasons
 from edge.core import control, guard
-from edge.core.model import CHARGING, NEVER, STOPPING, Command, Settings, Snapshot
+from edge.core.model import CHARGING, NEVER, STOPPING, Command, Feeder, Settings, Snapshot, mean_mv
 from edge.fleet import Fleet
+from edge.memory import Memory
+from edge.planner import Proposal, expected
+from edge.planning import NEW_MS, PLAN_MS, Inline, Question, habits, local_minute, slots_ahead
 from edge.ports import ChargerPort, MeterError, MeterPort, Wish
 
 if TYPE_CHECKING:
     from edge.clock import Moment
     from edge.core.model import Meter
     from edge.journal import Journal
+    from edge.planning import Runner
 
 log = logging.getLogger("taiqu")
 
 MODES = ("start-up", "normal", "hold", "safe")
 RIVAL_MS = 600_000
 MAX_STAY_MS = 86_400_000
+ALARM_GAP_PERMILLE = 10
+"""An alarm of load ends this far below the limit, so that it does not flicker."""
 EARLY_MS = 200
 """A tick may come this much before the meter's period is over and still count as the next one."""
 
@@ -32,10 +38,22 @@ EARLY_MS = 200
 class Controller:
     """One transformer area: owns the state between ticks, and nothing else."""
 
-    def __init__(self, config: cfg.AreaConfig, meter: MeterPort, chargers: ChargerPort, journal: Journal) -> None:
+    def __init__(
+        self,
+        config: cfg.AreaConfig,
+        meter: MeterPort,
+        chargers: ChargerPort,
+        journal: Journal,
+        runner: Runner | None = None,
+        memory: Memory | None = None,
+    ) -> None:
         self.config, self.meter, self.chargers, self.journal = config, meter, chargers, journal
         self.zone = ZoneInfo(config.timezone)
-        self.fleet = Fleet(config.chargers, config.charging, self._depart_ms)
+        self.fleet = Fleet(config.chargers, config.charging, self._depart_ms, self._grant_now)
+        self.memory = memory or Memory()
+        self.runner = runner or Inline()
+        self.planned_ms = NEVER
+        self.proposal = Proposal()
         period_ms = config.meter.period_ms
         self.settings = Settings(
             config.rating_va,
@@ -45,12 +63,14 @@ class Controller:
             config.charging.lease_ms,
             5 if period_ms < 5000 else 3,
         )
+        self.feeders = tuple(Feeder(feeder.limit_ma, (0, 0, 0)) for feeder in config.feeders)
         self.control = control.start()
         self.guard: guard.State | None = None
         self.reading: Meter | None = None
         self.wall_s: float | None = None
         self.now_ms = 0
         self.quiet_until_ms = NEVER
+        self._learned_ms = NEVER
         self._said: dict[str, str] = {}
 
     def tick(self, moment: Moment) -> None:
@@ -60,15 +80,23 @@ class Controller:
             self.guard = guard.start(self.now_ms)
         self.fleet.hear(self.chargers.take(), self.now_ms)
         self._read_meter()
+        self._plan()
         snapshot = self._snapshot()
-        self.control, commands = control.step(self.control, snapshot, self.settings, self.now_ms)
         before = self.guard.mode
-        self.guard, commands = guard.vet(self.guard, snapshot, commands, self.settings, self.now_ms)
+        commands = self.decide(snapshot)
         if before == guard.STARTING and self.guard.mode != guard.STARTING:
             self.fleet.begin_epoch()
         self._mind_rival()
         sent = 0 if self.guard.mode == guard.STARTING else self._send(commands)
+        self._learn()
         self._report(snapshot, commands, sent)
+
+    def decide(self, snapshot: Snapshot) -> tuple[Command, ...]:
+        """Control proposes, the guard disposes."""
+        assert self.guard is not None  # noqa: S101 - set at the top of the tick
+        self.control, commands = control.step(self.control, snapshot, self.settings, self.now_ms)
+        self.guard, commands = guard.vet(self.guard, snapshot, commands, self.settings, self.now_ms)
+        return commands
 
     def stop(self) -> None:
         """On purpose: everybody to the lower of present and fallback, no lease renewed."""
@@ -99,13 +127,72 @@ class Controller:
         """Everything the decision may look at, frozen."""
         minute = self._minute()
         if minute is None:
-            # The hour is unknown: the most restrictive window holds, and no car waits for a valley.
-            limit = min([self.config.limit_permille, *(w.limit_permille for w in self.config.windows)])
-            valley_in_ms, valley_ms = -1, 0
+            # The hour is unknown: the most restrictive window holds.
+            limit = cfg.lowest_limit_permille(self.config)
         else:
             limit = cfg.limit_permille_at(self.config, int(minute))
-            valley_in_ms, valley_ms = _valley(self.config.charging.valley, minute)
-        return Snapshot(self.reading, limit, valley_in_ms, valley_ms, self.fleet.view(self.now_ms))
+        return Snapshot(self.reading, limit, self.fleet.places, self.feeders, self.fleet.view(self.now_ms))
+
+    def _plan(self) -> None:
+        """Take an answer over, ask a new question when it is time. Without local time nobody waits for a valley."""
+        self._follow()
+        minute = self._minute()
+        if minute is not None:
+            self.memory.note_arrivals(minute, self.fleet.arrivals)
+        self.fleet.arrivals = 0
+        since_ms = self.now_ms - self.planned_ms
+        if self.wall_s is None or self.runner.busy or not self.control.bases:
+            return
+        if since_ms < PLAN_MS and not (self.fleet.news and since_ms >= NEW_MS):
+            return
+        self.planned_ms, self.fleet.news = self.now_ms, False
+        self.runner.ask(self._question(self.wall_s))
+        self._follow()
+
+    def _follow(self) -> None:
+        """Take over what the planner has answered, if it has."""
+        if proposal := self.runner.take():
+            self.proposal = proposal
+            self.fleet.follow(proposal, self.planned_ms)
+
+    def _question(self, wall_s: float) -> Question:
+        """What the planner is asked now."""
+        wants = self.fleet.wants()
+        minute = local_minute(self.zone, wall_s)
+        usual = habits(self.config, self.memory, minute, self.now_ms)
+        wants += expected(usual, self.memory.seen, self.fleet.free_places(), self.now_ms)
+        mv = mean_mv(self.reading) if self.reading is not None else 220_000
+        base = self.control.bases[-1]
+        even = max(sum(max(ma, 0) for ma in base[:3]) // 3, 1)
+        skew = (max(base[0], 0) * 1000 // even, max(base[1], 0) * 1000 // even, max(base[2], 0) * 1000 // even)
+        on_feeders = tuple(feeder.limit_ma for feeder in self.feeders for _ in range(3))
+        until_ms = max([want.depart_ms for want in wants], default=self.now_ms)
+        slots = slots_ahead(self.config, self.memory, self.zone, wall_s, self.now_ms, until_ms, skew, on_feeders, mv)
+        return Question(tuple(wants), slots, self.fleet.places, mv, self.proposal.share)
+
+    def _learn(self) -> None:
+        """Let the memory see residents' load, once a reading."""
+        reading = self.reading
+        if reading is None or self.control.sample_ms != reading.at_ms or reading.at_ms == self._learned_ms:
+            return
+        self._learned_ms = reading.at_ms
+        base_va = max(self.control.bases[-1][3], 0) * mean_mv(reading) / 1_000_000
+        self.memory.note_base(self._minute(), base_va, self.config.meter.period_ms)
+
+    def _grant_now(self, charger: str) -> bool:
+        """Charge now: so many times a month for each charger, counted once a session."""
+        if self.wall_s is None:
+            return False
+        month = datetime.fromtimestamp(self.wall_s, self.zone).strftime("%Y-%m")
+        if self.memory.grant(charger, month, self.config.charging.now_per_month):
+            return True
+        self._say(f"now {charger}", f"{charger}: charge now refused, {month} is used up")
+        return False
+
+    @property
+    def granted(self) -> dict[str, int]:
+        """How often each charger was charged at once this month."""
+        return self.memory.granted
 
     def _minute(self) -> float | None:
         """Minutes of the local day, or None when the wall clock is not to be trusted."""
@@ -120,10 +207,15 @@ class Controller:
             return now_ms + MAX_STAY_MS // 2
         if wish is not None:
             stay_ms = round((wish.depart_s - self.wall_s) * 1000)
+            if 0 < stay_ms < MAX_STAY_MS:
+                self.memory.note_departure(local_minute(self.zone, float(wish.depart_s)))
             return now_ms + min(max(stay_ms, 0), 7 * MAX_STAY_MS)
-        minute = self._minute() or 0.0
-        ahead = (self.config.charging.default_depart_min - minute) % 1440
-        return now_ms + round(ahead * 60_000)
+        local = datetime.fromtimestamp(self.wall_s, self.zone)
+        hour, minute = divmod(self.config.charging.default_depart_min, 60)
+        leaves = local.replace(hour=hour, minute=minute, second=0, microsecond=0)
+        if leaves <= local:
+            leaves += timedelta(days=1)  # by the calendar: seven is seven, also in the night the clock changes
+        return now_ms + round((leaves.timestamp() - self.wall_s) * 1000)
 
     def _mind_rival(self) -> None:
         """A living lease of a newer epoch: another controller commands here. Fall silent, start again later."""
@@ -150,8 +242,11 @@ class Controller:
             "broker", self.chargers.trouble or "broker connected", logging.WARNING if self.chargers.trouble else 20
         )
         self._say("limit", f"limit {snapshot.limit_permille / 10:g} % of rating")
-        if snapshot.valley_in_ms >= 0:
-            self._say("valley", "inside the price valley" if snapshot.valley_in_ms == 0 else "outside the price valley")
+        minute = self._minute()
+        if minute is not None and self.config.charging.valley:
+            inside = cfg.in_valley(self.config, int(minute))
+            self._say("valley", "inside the price valley" if inside else "outside the price valley")
+        self._report_load(snapshot)
         if self.chargers.dropped:
             about = 10 ** (len(str(self.chargers.dropped)) - 1)  # said at 1, 10, 100 …: a flood fills no log
             self._say("dropped", f"{about} or more messages dropped: unreadable, or too many", logging.WARNING)
@@ -159,6 +254,23 @@ class Controller:
             self._say("strangers", f"not registered, not commanded: {', '.join(sorted(self.fleet.strangers)[:5])}")
         if self.journal.path is not None:
             self.journal.write(self._entry(snapshot, commands, sent))
+
+    def _report_load(self, snapshot: Snapshot) -> None:
+        """Alarms that no charger can cure: load outside control above the limit, and overload by export."""
+        meter = snapshot.meter
+        if meter is None or not self.control.bases:
+            return
+        alone = self.memory.recent_va * 1000.0 / self.config.rating_va
+        if alone > snapshot.limit_permille:
+            text = "uncontrollable load: residents and piles outside control alone are above the limit"
+            self._say("load", text, logging.WARNING)
+        elif alone < snapshot.limit_permille - ALARM_GAP_PERMILLE:
+            self._say("load", "load outside control is below the limit")
+        back = -min(meter.s_va, 0) * 1000 // self.config.rating_va
+        if back > snapshot.limit_permille:
+            self._say("export", "overload by export: cutting chargers would not help", logging.WARNING)
+        elif back < snapshot.limit_permille - ALARM_GAP_PERMILLE:
+            self._say("export", "export is below the limit")
 
     def _entry(self, snapshot: Snapshot, commands: tuple[Command, ...], sent: int) -> dict[str, Any]:
         """One journal line: inputs, decision, why. Only commands that differ from what was allowed are spelled out."""
@@ -189,17 +301,3 @@ class Controller:
         if self._said.get(topic) != text:
             self._said[topic] = text
             log.log(level, "%s: %s", self.config.area_id, text)
-
-
-def _valley(windows: tuple[tuple[int, int], ...], minute: float) -> tuple[int, int]:
-    """(ms until the valley begins, ms it lasts or still lasts); (0, …) inside it, (-1, 0) when there is none."""
-    best: tuple[int, int] | None = None
-    for start, end in windows:
-        length = (end - start - 1) % 1440 + 1
-        since = (minute - start) % 1440
-        if since < length:
-            return 0, round((length - since) * 60_000)
-        ahead = round((1440 - since) * 60_000)
-        if best is None or ahead < best[0]:
-            best = (ahead, length * 60_000)
-    return best or (-1, 0)

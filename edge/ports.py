@@ -37,6 +37,12 @@ class Wish:
     charger: str
     want_wh: int
     depart_s: int
+    orderly: bool = True
+    """False: normal mode, charged as soon as there is room, without waiting for the valley."""
+    now: bool = False
+    """Charge now (立即充电): before all others, within the limit, as often a month as the area allows."""
+    prio: int = 0
+    """-9..9; each step is worth an hour."""
 
 
 @dataclass(frozen=True, slots=True)

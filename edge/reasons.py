@@ -21,17 +21,26 @@ TEXTS: dict[int, tuple[str, str, str]] = {
     model.SHED: ("shed", "transformer over its limit: cut", "配变越限：压降"),
     model.OVERBOOKED: ("overbooked", "the guard refused a raise: {where} would be full", "保护拒绝升流：{where}将满"),
     model.STOPPING: ("stopping", "the controller is stopping", "控制器停止中"),
+    model.WAIT_TURN: ("wait_turn", "waiting for its turn: others are more urgent", "轮充等待：其他车辆更紧急"),
+    model.STAGGER: ("stagger", "starting soon: starts are spread over ten minutes", "即将启动：错峰启动中"),
+    model.ASLEEP: ("asleep", "the car does not draw what it is offered: asleep, or full", "车辆未响应：休眠或已充满"),
+    model.UNCONTROLLED: (
+        "uncontrolled",
+        "waiting: load outside control alone fills {where}",
+        "等待：非受控负荷已占满{where}",
+    ),
 }
 """code → (key in the journal, English, Chinese)"""
 
 
 def key(code: int, phase: int = -1) -> str:
     """The code's short name, as the journal writes it: with the phase it speaks of, where it speaks of one."""
-    return TEXTS[code][0] + (f"_{'abc'[phase]}" if phase >= 0 else "")
+    return TEXTS[code][0] + ("" if phase < 0 else f"_{'abc'[phase]}" if phase < 3 else "_feeder")
 
 
 def sentence(code: int, phase: int = -1, *, chinese: bool = False) -> str:
-    """One plain sentence. ``phase`` is 0, 1, 2, or -1 for the transformer as a whole."""
+    """One plain sentence. ``phase`` is 0, 1, 2, -1 for the transformer as a whole, 4 and above for a feeder."""
     if chinese:
-        return TEXTS[code][2].format(where=f"{'ABC'[phase]}相" if phase >= 0 else "配变")
-    return TEXTS[code][1].format(where=f"phase {'ABC'[phase]}" if phase >= 0 else "the transformer")
+        return TEXTS[code][2].format(where="配变" if phase < 0 else f"{'ABC'[phase]}相" if phase < 3 else "馈线")
+    where = "the transformer" if phase < 0 else f"phase {'ABC'[phase]}" if phase < 3 else "the feeder"
+    return TEXTS[code][1].format(where=where)

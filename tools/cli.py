@@ -15,7 +15,7 @@ from typing import Any
 from edge import __main__ as daemon
 from edge import config as cfg
 from edge import words
-from tools import demo
+from tools import bench, demo
 from tools.errors import UserError
 
 BAD_INPUT = 2
@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("run", help="control an area until told to stop (the daemon)")
     verb.add_argument("area", type=Path, help="the area's configuration, area.toml")
     verb.add_argument("--journal", type=Path, metavar="FILE", help="one JSON line a tick: inputs, decision, reasons")
+    verb.add_argument("--memory", type=Path, metavar="FILE", help="keep what is learned of the area over a restart")
     verb.add_argument("--clock", metavar="HOST:PORT", help="take the time from a bench instead of this machine")
     verb.set_defaults(run=_run)
 
@@ -60,6 +61,10 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--live", action="store_true", help="also read the meter once and log in to the broker")
     verb.add_argument("--json", action="store_true", help="the area as JSON on standard output")
     verb.set_defaults(run=_check)
+
+    verb = verbs.add_parser("bench", help="measure the control law against known rules and the optimum")
+    bench.add_arguments(verb)
+    verb.set_defaults(run=bench.run)
 
     verb = verbs.add_parser("example", help="print a commented example area.toml")
     verb.set_defaults(run=_example)
@@ -70,7 +75,7 @@ def _run(args: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
     config = daemon.load(args.area)
     try:
-        return daemon.run(config, journal=args.journal, clock=_address("--clock", args.clock))
+        return daemon.run(config, journal=args.journal, clock=_address("--clock", args.clock), memory=args.memory)
     except OSError as err:
         what = err.filename or args.clock or args.area
         raise UserError(

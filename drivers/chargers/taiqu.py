@@ -111,7 +111,12 @@ def _wish(charger: str, fields: dict[str, Any]) -> Wish:
         _integer(name, fields.get(name))
     if fields["want_wh"] > 1_000_000:
         raise DialectError("wish: want_wh is above 1 MWh")
-    return Wish(charger, fields["want_wh"], fields["depart_s"])
+    for name, allowed in (("mode", (0, 1)), ("now", (0, 1)), ("prio", range(-9, 10))):
+        kinds = (int, bool) if name == "now" else (int,)
+        if name in fields and (type(fields[name]) not in kinds or fields[name] not in allowed):
+            raise DialectError(f"wish: {name} = {str(fields[name])[:20]} is not in range")
+    mode, prio = fields.get("mode", 1), fields.get("prio", 0)
+    return Wish(charger, fields["want_wh"], fields["depart_s"], mode == 1, bool(fields.get("now", 0)), int(prio))
 
 
 def _integer(name: str, value: object) -> None:

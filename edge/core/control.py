@@ -1,45 +1,36 @@
 """The control law: ``step(state, snapshot, settings, now_ms)`` gives the new state and one command for each charger.
 
-Residents come first: what the meter sees less what the chargers prove they draw is theirs. Of what is left below the
-limit, running cars keep what they have, the car with the least laxity is served first, and nothing stands between 0 and
-6 A. A cut acts on the reading that shows the need; a raise waits until several fresh readings agree and climbs slowly.
-The step reads no clock, sends nothing and keeps no state of its own.
+Residents come first: what the meter sees less what the chargers prove they draw is theirs. Every five minutes, and when
+a car comes, a *review* ranks the sessions (edge/core/rank.py) and says who is to have how much of what is left below
+the limit. Between reviews the tick follows it: a cut acts on the reading that shows the need, the most relaxed car
+first; a raise waits until several fresh readings agree and climbs slowly, the most urgent car first. Nothing stands
+between 0 and 6 A. The step reads no clock, sends nothing and keeps no state of its own.
 """
 
 from collections import namedtuple
 
+from edge.core import rank
 from edge.core.model import (
-    CHARGING,
-    DONE,
-    FAULT,
-    FAULTED,
-    FINISHED,
     FULL,
     MIN_MA,
     NEVER,
-    NO_CAR,
-    PHASES,
     RAMPING,
-    REST,
     SHARED,
-    SILENT,
-    UNPLUGGED,
+    UNCONTROLLED,
     WAIT_ROOM,
-    WAIT_VALLEY,
-    WAITING,
+    WAIT_TURN,
     Charger,
     Command,
     Settings,
     Snapshot,
     base_load,
     believable,
-    mean_mv,
-    proven_draw,
-    va_of,
+    fold,
 )
+from edge.core.sheet import READY_REASONS, Sheet
 
 RAISE_PERMILLE_PER_10S = 20
-"""All raises together climb by this share of the rating in 10 s; after a rest, once by twice as much."""
+"""All raises together climb by this share of the rating in 10 s."""
 
 RAISE_INTERVAL_MS = 5000
 """A charger's own setpoint goes up at most this often (IEC 61851-1: the pilot changes at most every 5 s)."""
@@ -50,51 +41,52 @@ START_MA = 9000
 An urgent car takes the bare minimum.
 """
 
-REST_MS = 300000
-"""A stopped car rests this long: contactors wear, and cars do not like to be woken twice."""
+URGENT_MS = 3600000
 
-RUN_MS = 900000
-"""A started car runs at least this long before another may take its place (rotation, 15 min)."""
+REVIEW_MS = 300000
+"""How often the order is made anew. Made anew every minute it costs half an on/off more a car and brings nothing."""
 
-LATE_MS = 10000
-"""A charger that for so long draws more than it was told disobeys: it counts as measured (a car follows within 5 s)."""
+NEW_MS = 60000
+"""How soon after a review a car that has just come gets its place."""
 
-OBEY_MA = 1000
-"""Drawing this much more than told is still obeying: chargers round, and their meters are class 1 to 2."""
+CUT_PERMILLE = 4
+"""Of the margin so much is left to residents' ripple: what is given ends at the line, what is cut begins above this.
+
+Without it the ripple of single seconds holds the mean a percent of all charging below the line.
+"""
 
 GAP_MS, GAP_PERIODS = 5000, 3
 """Readings further apart than this do not agree with each other: the proof for a raise begins anew."""
 
-CREDIT_VA_MIN = 5500
-"""What even a small transformer may save up: the start of one three-phase car, 6 A at up to 300 V."""
+OUTAGE_MS = 60000
+"""After so long without a reading, starts are staggered."""
 
-SWAP_MS = 1800000
-"""A waiting car replaces a running one only when its laxity is smaller by this."""
+CALM_MS = 300000
+"""The memory of the highest base load, which a start must respect, fades over this."""
 
-URGENT_MS = 3600000
-"""Below this laxity a car no longer waits for the valley, nor for others to finish."""
+CREDIT_MA_MIN = 25000
+"""What even a small transformer may save up, on all conductors: the start of one three-phase car, 6 A, and some."""
 
-VALLEY_BASE_PERMILLE = 500
-"""Cautious day-one forecast: residents' valley load as a share of the highest load seen.
-
-The peak-valley difference rate of the studied communities is 50 to 60 %, so their valley is 400 to 500.
-"""
-
-VALLEY_USE_PERMILLE = 850
-"""How much of the room in the valley is counted on: cars leave early, taper, and draw 95 % of the allowance."""
-
-NEED_MARGIN_WH = 50
-
-Unit = namedtuple("Unit", ("since_ms", "on", "raised_ms", "late_ms"))
-"""What control remembers of a charger: since when it is on or off, its last raise, since when it disobeys."""
-
-State = namedtuple("State", ("units", "bases", "sample_ms", "peak_va", "credit_va", "credit_ms"))
-"""``bases``: the last base loads, newest last; ``peak_va``: the highest one; ``credit_va``: raise still allowed."""
+State = namedtuple(
+    "State",
+    (
+        "units",  # tuple of Unit, in the order of the chargers
+        "commands",  # the last commands
+        "bases",  # the last base loads, by constraint in mA, newest last
+        "calm",  # the highest of them, fading
+        "sample_ms",  # the last reading
+        "credit_ma",  # raise still allowed, mA on all conductors together
+        "credit_ms",
+        "limit_permille",
+        "release_ms",  # when something last set many starts free together
+        "review",  # the last ranking (edge/core/rank.py)
+    ),
+)
 
 
 def start() -> State:
     """The state of a controller that has seen nothing."""
-    return State({}, (), NEVER, 0, 0, NEVER)
+    return State((), (), (), (), NEVER, 0, NEVER, 0, NEVER, rank.nothing())
 
 
 def step(state: State, snapshot: Snapshot, settings: Settings, now_ms: int) -> tuple[State, tuple[Command, ...]]:
@@ -103,368 +95,314 @@ def step(state: State, snapshot: Snapshot, settings: Settings, now_ms: int) -> t
     Without a meter reading, or with the same reading as before, nothing is raised. Bad input (no chargers, a departure
     in the past, a negative need) yields a defined command, never an exception.
     """
-    state, fresh = _observe(state, snapshot, settings, now_ms)
-    plan = _Plan(state, snapshot, settings, now_ms)
-    if state.bases:
-        plan.cut(_room(settings, snapshot.limit_permille, state.bases[-1]))
-        if fresh and len(state.bases) >= settings.raise_samples:
-            plan.share(_room(settings, snapshot.limit_permille, _worst(state.bases)))
-    return plan.finish()
+    law = _Law(state, snapshot, settings, now_ms)
+    fresh = law.observe()
+    if law.bases and not law.cut() and fresh and len(law.bases) >= settings.raise_samples:
+        law.share()
+    return law.finish()
 
 
-def _observe(state: State, snapshot: Snapshot, settings: Settings, now_ms: int) -> tuple[State, bool]:
-    """Take the reading in, once: the base it shows, the raise credit it brings."""
-    meter = snapshot.meter
-    if meter is None or meter.at_ms <= state.sample_ms:
-        return state, False
-    draw = proven_draw(snapshot.chargers, mean_mv(meter))
-    if not believable(meter, draw):
-        return state, False
-    base = base_load(meter, draw)
-    together = meter.at_ms - state.sample_ms <= max(GAP_MS, GAP_PERIODS * settings.period_ms)
-    bases = ((state.bases if together else ()) + (base,))[-settings.raise_samples :]
-    rate_va = settings.rated_va * RAISE_PERMILLE_PER_10S // 1000
-    elapsed_ms = min(max(now_ms - state.credit_ms, 0), 10000)
-    # A small transformer needs time to earn the start of one car; a large one must not save up for a jump.
-    cap_va = max(rate_va, CREDIT_VA_MIN)
-    credit_va = min(state.credit_va + rate_va * elapsed_ms // 10000, cap_va)
-    peak_va = max(state.peak_va, base[3])
-    return State(state.units, bases, meter.at_ms, peak_va, credit_va, now_ms), True
-
-
-def _worst(bases: tuple[tuple[int, ...], ...]) -> tuple[int, ...]:
-    """The highest of the recent base loads on each phase and in total."""
-    return tuple(max(base[k] for base in bases) for k in range(4))
-
-
-def _room(settings: Settings, limit_permille: int, base: tuple[int, ...]) -> list[int]:
-    """Headroom = limit - margin - base: mA on each phase, then VA in total; negative where residents are above."""
-    line = limit_permille - settings.margin_permille
-    line_ma = settings.rated_ma * line // 1000
-    room = [line_ma - base[p] for p in PHASES]
-    room.append(settings.rated_va * line // 1000 - base[3])
-    return room
-
-
-def laxity_ms(charger: Charger, mv: int, now_ms: int) -> int:
-    """Time to departure less the time still needed at full power, in ms; negative once the request cannot be met."""
-    power_va = va_of(charger.max_ma, charger.lines, mv)
-    need_ms = max(charger.need_wh, 0) * 3600000 // power_va if power_va > 0 else 0
-    laxity: int = charger.depart_ms - now_ms - need_ms
-    return laxity
-
-
-class _Plan:
-    """The working sheet of one step: a target for each charger, changed in place until it is finished."""
+class _Law:
+    """One step over one sheet."""
 
     def __init__(self, state: State, snapshot: Snapshot, settings: Settings, now_ms: int) -> None:
-        self.state = state
-        self.snapshot = snapshot
-        self.settings = settings
-        self.now_ms = now_ms
-        self.mv = mean_mv(snapshot.meter) if snapshot.meter is not None else 220000
-        self.target: dict[str, int] = {}
-        self.reason: dict[str, int] = {}
-        self.phase: dict[str, int] = {}
-        self.laxity: dict[str, int] = {}
-        self.late: set[str] = set()  # who disobeys
-        self.running: list[tuple[int, str, Charger]] = []  # (laxity, id, charger), the most relaxed first
-        self.waiting: list[tuple[int, str, Charger]] = []  # the most urgent first
-        for charger in snapshot.chargers:
-            self._admit(charger)
-        self.running.sort(key=_by_laxity)
-        self.running.reverse()
-        self.waiting.sort(key=_by_laxity)
+        self.state, self.snapshot, self.settings, self.now_ms = state, snapshot, settings, now_ms
+        self.sheet = Sheet(snapshot, settings, now_ms)
+        self.release_ms = self._release_ms()
+        self.sheet.admit(state.units, state.commands, state.review.ranked, self.release_ms)
+        self.sheet.add_up()
+        self.bases, self.calm, self.sample_ms = state.bases, state.calm, state.sample_ms
+        self.credit_ma, self.credit_ms = state.credit_ma, state.credit_ms
+        self.review = state.review
+        self.over: list[bool] = []
+        self.kept_free: list[int] = []
 
-    def _admit(self, charger: Charger) -> None:
-        """Sort a charger into running, waiting or neither, and give it what it has."""
-        name = charger.id
-        self.phase[name] = -1
-        unit = self.state.units.get(name)
-        if unit is not None and unit.late_ms != NEVER and self.now_ms - unit.late_ms >= LATE_MS:
-            self.late.add(name)
-        if charger.silent or charger.plug not in (WAITING, CHARGING):
-            self.target[name] = 0
-            self.reason[name] = SILENT if charger.silent else _IDLE_REASON.get(charger.plug, FAULT)
-            return
-        laxity = laxity_ms(charger, self.mv, self.now_ms)
-        self.laxity[name] = laxity
-        if charger.need_wh <= NEED_MARGIN_WH and charger.plug != CHARGING:
-            self.target[name] = 0
-            self.reason[name] = DONE
-        elif charger.max_ma < MIN_MA:
-            self.target[name] = 0
-            self.reason[name] = FAULT
-        elif charger.set_ma >= MIN_MA and charger.possible_ma >= MIN_MA:
-            self.target[name] = min(charger.set_ma, charger.max_ma)
-            self.reason[name] = FULL if charger.set_ma >= charger.max_ma else SHARED
-            self.running.append((laxity, name, charger))
-        else:
-            self.target[name] = 0
-            self.reason[name] = WAIT_ROOM
-            self.waiting.append((laxity, name, charger))
+    def _release_ms(self) -> int:
+        """When something last set many starts free together: a limit that rose, a meter that came back, or came."""
+        state, meter = self.state, self.snapshot.meter
+        if self.snapshot.limit_permille > state.limit_permille > 0:
+            return self.now_ms
+        if meter is not None and meter.at_ms - state.sample_ms > max(OUTAGE_MS, GAP_PERIODS * self.settings.period_ms):
+            return self.now_ms
+        since_ms: int = state.release_ms
+        return since_ms
 
-    def _book(self, room: list[int]) -> list[int]:
-        """Take from the room what every charger may draw: its target, or more if more is still possible."""
-        a = b = c = va = 0
-        target = self.target
-        for charger in self.snapshot.chargers:
-            ma = max(target[charger.id], charger.possible_ma)
-            if ma:
-                phases = charger.phases
-                if phases & 1:
-                    a += ma
-                if phases & 2:
-                    b += ma
-                if phases & 4:
-                    c += ma
-                va += va_of(ma, charger.lines, self.mv)
-        return [room[0] - a, room[1] - b, room[2] - c, room[3] - va]
+    def observe(self) -> bool:
+        """Take the reading in, once: the base it shows, the raise credit it brings. Is it a new one?"""
+        sheet, meter, period_ms = self.sheet, self.snapshot.meter, self.settings.period_ms
+        if meter is None or meter.at_ms <= self.sample_ms or not believable(meter, sheet.draw):
+            return False
+        a, b, c, base_va = base_load(meter, sheet.draw)
+        base = [a, b, c, base_va * 1000000 // sheet.mv]
+        for feeder in self.snapshot.feeders:
+            base += feeder.ma
+        gap_ms = meter.at_ms - self.sample_ms
+        alike = len(self.calm) == len(base)
+        together = alike and gap_ms <= max(GAP_MS, GAP_PERIODS * period_ms)
+        self.bases = ((self.bases if together else ()) + (tuple(base),))[-self.settings.raise_samples :]
+        self.calm = _fade(self.calm, base, min(gap_ms, CALM_MS)) if alike else tuple(base)
+        self.sample_ms = meter.at_ms
+        self._earn()
+        return True
 
-    def cut(self, room: list[int]) -> None:
-        """Lower targets until they fit into ``room``: the most relaxed car first, to 6 A, then to nothing.
+    def _earn(self) -> None:
+        """Credit grows with time. A small transformer needs time to earn one start; a large one saves up no jump."""
+        rate_ma = self.sheet.rated()[3] * RAISE_PERMILLE_PER_10S // 1000
+        span_ms = max(10000, self.settings.period_ms)
+        elapsed_ms = min(max(self.now_ms - self.credit_ms, 0), span_ms)
+        cap_ma = max(rate_ma * span_ms // 10000, CREDIT_MA_MIN)
+        self.credit_ma = min(self.credit_ma + rate_ma * elapsed_ms // 10000, cap_ma)
+        self.credit_ms = self.now_ms
+
+    # ------------------------------------------------------------------------------------------------ down, at once
+    def cut(self) -> bool:
+        """Lower targets until they fit: the most relaxed car first, to 6 A, then to nothing. Was anything too much?
 
         What a charger may still draw from an earlier setpoint is no reason to cut others: it is on its way down.
         """
-        free = self._landed(room)
+        sheet = self.sheet
+        margin_permille = self.settings.margin_permille
+        line, base = sheet.line(max(margin_permille - CUT_PERMILLE, 0)), self.bases[-1]
+        self.over = [base[i] >= line[i] for i in range(len(line))]
+        free = [line[i] - base[i] - sheet.landed[i] for i in range(len(line))]
+        if min(free) >= 0:
+            return False
+        order = self._relaxed_first()
         for floor in (MIN_MA, 0):
-            for _, name, charger in self.running:
-                if min(free) >= 0:
-                    return
-                have = self.target[name]
-                if have <= floor or not _presses(free, charger.phases):
-                    continue
-                over_ma = (999 - _room_ma(free, charger, self.mv)) // 1000 * 1000
-                keep = max(floor, have - over_ma)
-                if keep < MIN_MA:
-                    keep = 0
-                self.phase[name] = _tightest(free, charger, self.mv)
-                self.reason[name] = SHARED if keep else WAIT_ROOM
-                self.target[name] = keep
-                beyond = self._beyond(charger)
-                self._spend(free, charger, max(keep, beyond) - max(have, beyond))
-
-    def _landed(self, room: list[int]) -> list[int]:
-        """What is left of the room once everything on its way has landed; negative where it is too much."""
-        free = list(room)
-        for charger in self.snapshot.chargers:
-            ma = max(self.target[charger.id], self._beyond(charger))
-            if ma:
-                self._spend(free, charger, ma)
-        return free
-
-    def _beyond(self, charger: Charger) -> int:
-        """What a charger keeps drawing whatever its target is, in mA."""
-        beyond: int = 0
-        if charger.silent:
-            # What it draws is in the base, for it proves nothing; what it may draw on top of that comes here.
-            beyond = max(charger.possible_ma - charger.ma, charger.fallback_ma)
-        elif charger.id in self.late:
-            beyond = charger.ma
-        elif charger.set_ma < MIN_MA:
-            beyond = min(charger.possible_ma, charger.fallback_ma)
-        return beyond
-
-    def _spend(self, room: list[int], charger: Charger, ma: int) -> None:
-        """Take ``ma`` of a charger from a room (a negative ``ma`` gives back)."""
-        for p in PHASES:
-            if charger.phases >> p & 1:
-                room[p] -= ma
-        room[3] -= va_of(ma, charger.lines, self.mv)
-
-    def share(self, room: list[int]) -> None:
-        """Give what is free: more to running cars, then a start to waiting ones, the least laxity first."""
-        free = self._book(room)
-        credit = [self.state.credit_va]
-        wanted = self._make_way(free, self._landed(room))
-        for _, name, charger in reversed(self.running):
-            have = self.target[name]
-            if 0 < have < charger.max_ma and not wanted & charger.phases:
-                self._raise(charger, have, free, credit)
-        early = self._early()
-        for laxity, name, charger in self.waiting:
-            if not (early is None or name in early or laxity < URGENT_MS):
-                self.reason[name] = WAIT_VALLEY
-            elif self._rests(name):
-                self.reason[name] = REST
-            else:
-                self._raise(charger, 0, free, credit)
-        self.state = State(
-            self.state.units,
-            self.state.bases,
-            self.state.sample_ms,
-            self.state.peak_va,
-            credit[0],
-            self.state.credit_ms,
-        )
-
-    def _raise(self, charger: Charger, have: int, free: list[int], credit: list[int]) -> None:
-        """Raise one charger as far as room, credit and its own pace allow; whole amperes, 0 or 6 A and above."""
-        name = charger.id
-        unit = self.state.units.get(name)
-        room_ma = _room_ma(free, charger, self.mv)
-        most = charger.max_ma // 1000 * 1000
-        # What it may still draw from before is already booked: up to there a raise costs nothing more.
-        booked = max(have, charger.possible_ma)
-        unit_va = max(va_of(1000, charger.lines, self.mv), 1)
-        step_ma = min(room_ma, credit[0] * 1000 // unit_va)
-        goal = min(booked + step_ma, most) // 1000 * 1000
-        if have:
-            tight = room_ma < 1000
-        else:
-            tight = room_ma < 0 or booked + room_ma < (START_MA if self.laxity[name] >= URGENT_MS else MIN_MA)
-        if tight or goal < MIN_MA or goal <= have:
-            self.phase[name] = _tightest(free, charger, self.mv) if tight else -1
-            if not tight:
-                self.reason[name] = FULL if have >= most else RAMPING
-            return
-        if have and unit is not None and self.now_ms - unit.raised_ms < RAISE_INTERVAL_MS:
-            return
-        extra = max(goal - booked, 0)
-        self._spend(free, charger, extra)
-        credit[0] -= va_of(extra, charger.lines, self.mv)
-        self.target[name] = goal
-        self.reason[name] = FULL if goal >= most else RAMPING
-
-    def _make_way(self, free: list[int], landed: list[int]) -> int:
-        """Urgent cars that find no room take it from relaxed ones: minimum before more, then rotation.
-
-        What is already on its way down (``landed``) is waited for, not taken again. Returns the mask of phases on which
-        somebody urgent still waits, where nobody else is raised meanwhile.
-        """
-        wanted = 0
-        for laxity, name, charger in self.waiting:
-            if laxity >= URGENT_MS:
-                break
-            if self._rests(name) or _room_ma(free, charger, self.mv) >= MIN_MA:
-                continue
-            wanted |= charger.phases
-            short_ma = MIN_MA - max(_room_ma(landed, charger, self.mv), 0)
-            tightest = _tightest(landed, charger, self.mv)
-            if short_ma <= 0 or self._take(short_ma, 7 if tightest < 0 else 1 << tightest, laxity):
-                break  # one swap a step: what it frees is spent when it is proven free
-        return wanted
-
-    def _take(self, short_ma: int, phases: int, laxity: int) -> bool:
-        """Lower relaxed running cars on the phases that bind by ``short_ma``; stop one when all are at 6 A."""
-        for floor in (MIN_MA, 0):
-            for other_laxity, name, other in self.running:
-                have = self.target[name]
-                if other_laxity < laxity + SWAP_MS or not other.phases & phases or have <= floor:
-                    continue
-                unit = self.state.units.get(name)
-                if floor == 0 and unit is not None and self.now_ms - unit.since_ms < RUN_MS:
-                    continue
-                cut_ma = min(have - floor, short_ma) if floor else have
-                self.target[name] = have - cut_ma
-                self.reason[name] = SHARED if floor else WAIT_ROOM
-                short_ma -= cut_ma
-                if short_ma <= 0:
-                    return True
-        return False
-
-    def _rests(self, name: str) -> bool:
-        unit = self.state.units.get(name)
-        return unit is not None and not unit.on and 0 <= self.now_ms - unit.since_ms < REST_MS
-
-    def _early(self) -> set[str] | None:
-        """Which cars may charge before the valley: a set of ids, or None when all may.
-
-        Those whose own need would not fit, and, the least laxity first, as many as exceed the room that the valley is
-        expected to have on their phase.
-        """
-        wait_ms = self.snapshot.valley_in_ms
-        if wait_ms <= 0:
-            return None
-        valley_ms = self.snapshot.valley_ms
-        over_wh = self._beyond_valley_wh(valley_ms)
-        early: set[str] = set()
-        for _, name, charger in self.waiting:
-            need_wh = charger.need_wh
-            usable_ms = min(charger.depart_ms - self.now_ms - wait_ms, valley_ms)
-            power_va = max(va_of(charger.max_ma, charger.lines, self.mv), 1)
-            # Alone in the valley it would need this long; half of the valley is the most it may count on.
-            alone = need_wh * 3600000 // power_va * 2 > usable_ms
-            over = [p for p in PHASES if charger.phases >> p & 1 and over_wh[p] > 0]
-            if alone or over:
-                early.add(name)
-            for p in over:
-                over_wh[p] -= _phase_wh(charger)
-        return early
-
-    def _beyond_valley_wh(self, valley_ms: int) -> list[int]:
-        """Energy asked for beyond what the valley is expected to have room for, on each phase, in Wh."""
-        line_va = self.settings.rated_va * (self.snapshot.limit_permille - self.settings.margin_permille) // 1000
-        base_va = self.state.peak_va * VALLEY_BASE_PERMILLE // 1000
-        room_va = max(line_va - base_va, 0) // 3
-        room_wh = room_va * (valley_ms // 1000) // 3600 * VALLEY_USE_PERMILLE // 1000
-        over_wh = [-room_wh, -room_wh, -room_wh]
-        for _, _, charger in self.waiting + self.running:
-            for p in PHASES:
-                if charger.phases >> p & 1:
-                    over_wh[p] += _phase_wh(charger)
-        return over_wh
-
-    def finish(self) -> tuple[State, tuple[Command, ...]]:
-        """Write the commands down, and remember who was switched or raised."""
-        units = {}
-        commands = []
-        for charger in self.snapshot.chargers:
-            name = charger.id
-            ma = self.target[name]
-            unit = self.state.units.get(name)
-            # On is who was told so: a start that the guard drops or the broker does not take is none.
-            on = ma >= MIN_MA and charger.set_ma >= MIN_MA
-            late = not charger.silent and charger.ma > charger.set_ma + OBEY_MA
-            if unit is None:
-                unit = Unit(self.now_ms if on else NEVER, on, NEVER, NEVER)
-            since_ms = unit.since_ms if unit.on == on else self.now_ms
-            raised_ms = self.now_ms if ma > charger.set_ma else unit.raised_ms
-            late_ms = NEVER if not late else self.now_ms if unit.late_ms == NEVER else unit.late_ms
-            units[name] = Unit(since_ms, on, raised_ms, late_ms)
-            commands.append(Command(name, ma, self.reason[name], self.phase[name], True))
-        state = self.state
-        return (
-            State(units, state.bases, state.sample_ms, state.peak_va, state.credit_va, state.credit_ms),
-            tuple(commands),
-        )
-
-
-_IDLE_REASON = {UNPLUGGED: NO_CAR, FINISHED: DONE, FAULTED: FAULT}
-
-
-def _by_laxity(row: tuple[int, str, Charger]) -> tuple[int, str]:
-    """Sort key ending in the id: the same order on every interpreter."""
-    return row[0], row[1]
-
-
-def _phase_wh(charger: Charger) -> int:
-    """Energy still asked for on each of its phases, in Wh."""
-    wh: int = max(charger.need_wh, 0) // (3 if charger.lines == 3 else 1)
-    return wh
-
-
-def _presses(free: list[int], phases: int) -> bool:
-    """Would lowering a charger on these phases help?"""
-    if free[3] < 0:
+            for k in order:
+                if sheet.target[k] > floor and min(free) < 0:
+                    self._lower(k, floor, free)
         return True
-    return any(free[p] < 0 for p in PHASES if phases >> p & 1)
+
+    def _relaxed_first(self) -> list[int]:
+        """The running cars, the most relaxed first; those that no review has seen yet before all others."""
+        target, ranked = self.sheet.target, self.review.ranked
+        new = [k for k in range(len(target)) if target[k] and not (k < len(ranked) and ranked[k])]
+        return new + [k for k in reversed(self.review.order) if k < len(target) and target[k]]
+
+    def _lower(self, k: int, floor: int, free: list[int]) -> None:
+        """Lower one car as far as its constraints need, not below ``floor``; whole amperes."""
+        sheet = self.sheet
+        place = self.snapshot.chargers[k].place
+        spare, where = sheet.room(place, free)
+        if spare >= 0:
+            return
+        draws = sheet.draws(k)
+        keep = min(max((draws + spare) // 1000 * 1000, floor), sheet.target[k]) if floor else 0
+        sheet.target[k] = keep
+        sheet.say(k, SHARED if keep else UNCONTROLLED if self._alone(place) else WAIT_ROOM, where)
+        sheet.spend(free, k, min(draws, keep) - draws)
+
+    def _alone(self, place: int) -> bool:
+        """Are residents alone, and piles outside control, above the line that binds the chargers here?"""
+        return self.over[3] or any(self.over[i] for i in self.sheet.bind[place])
+
+    # --------------------------------------------------------------------------------------- up, slowly and in order
+    def share(self) -> None:
+        """Give what is free, the most urgent first: more to who runs, a start to who waits."""
+        sheet = self.sheet
+        # The median for what is expected, so that no single reading raises; the highest for what there may be.
+        usual, base = [], []
+        for i in range(len(self.bases[0])):
+            column = sorted([row[i] for row in self.bases])
+            usual.append(column[len(column) // 2])
+            base.append(column[-1])
+        free = sheet.free(usual, base, self.settings.margin_permille)
+        since_ms = self.now_ms - self.review.at_ms
+        if since_ms >= REVIEW_MS or (sheet.unseen and since_ms >= NEW_MS) or sheet.hurry:
+            self._review(free)
+            self._yield(free)
+        swing = [max(self.calm[i] - usual[i], 0) for i in range(len(usual))]
+        short = self._serve(self.review.served, free, swing, self.review.give, [])
+        if free[3] >= MIN_MA or True in self.over:
+            self._serve(self.review.order, free, swing, [], short)
+        elif free[3] >= 1000:
+            self._serve(self.review.served, free, swing, [], short)
+
+    def _calm(self, swing: list[int]) -> list[int]:
+        """What a start must leave free for residents' swings: what running cars could not give back without a stop."""
+        if not self.kept_free:
+            sheet, chargers = self.sheet, self.snapshot.chargers
+            above = [0] * len(sheet.bind)
+            for k in self.review.order:
+                if k < len(chargers) and sheet.target[k] > MIN_MA:
+                    above[chargers[k].place] += sheet.target[k] - MIN_MA
+            loose = fold(self.snapshot.places, above, len(self.snapshot.feeders))
+            self.kept_free = [max(swing[i] - loose[i], 0) for i in range(len(swing))]
+        return self.kept_free
+
+    def _serve(
+        self, order: list[int], free: list[int], swing: list[int], upto: list[int], short: list[int]
+    ) -> list[int]:
+        """Walk an order once: everybody up to what the review gives, or, without ``upto``, as far as there is room.
+
+        What there is room for is kept by place and looked up, so that who waits costs little. Returns the constraints
+        that keep somebody short of what the review gives; who is bound by one of them (``short``) gets no more yet.
+        """
+        sheet, chargers = self.sheet, self.snapshot.chargers
+        session, target, reason = sheet.session, sheet.target, sheet.reason
+        room = [sheet.room(place, free) for place in range(len(sheet.bind))]
+        held = [3 in short or any(i in short for i in bind) for bind in sheet.bind]
+        lacking = []
+        many = len(session)
+        for k in order:
+            if k >= many or not session[k]:
+                continue
+            charger = chargers[k]
+            have = target[k]
+            if have >= charger.max_ma or held[charger.place] or (upto and upto[k] <= have):
+                continue
+            spare, where = room[charger.place]
+            if have:
+                given = self._raise(k, charger, spare, where, upto)
+            elif reason[k] not in READY_REASONS:
+                continue
+            elif charger.possible_ma + spare < MIN_MA:
+                sheet.say(k, UNCONTROLLED if self._alone(charger.place) else WAIT_ROOM, where)
+                given = 0
+            else:
+                given = self._begin(k, charger, free, swing, upto)
+            if given:
+                sheet.spend(free, k, given)
+                room = [sheet.room(place, free) for place in range(len(sheet.bind))]
+            if upto and target[k] < upto[k] and reason[k] != FULL and room[charger.place][1] not in lacking:
+                lacking.append(room[charger.place][1])
+        return lacking
+
+    def _review(self, free: list[int]) -> None:
+        """Rank all sessions and share among them what is free and what they have."""
+        sheet = self.sheet
+        rows = []
+        room = list(free)
+        tight = any(charger.aim_wh < charger.need_wh for charger in self.snapshot.chargers)
+        for k, charger in enumerate(self.snapshot.chargers):
+            if not sheet.session[k]:
+                continue
+            have = sheet.target[k]
+            costs = sheet.draws(k)
+            if have:
+                sheet.spend(room, k, -costs)
+            use = aims = self._most(k, charger.need_wh)
+            if charger.aim_wh < charger.need_wh and charger.depart_ms - self.now_ms <= rank.LAST_MS:
+                aims = self._most(k, charger.aim_wh)
+            on_ms = self.now_ms - sheet.units[k].since_ms
+            rows.append(
+                rank.Row(
+                    rank.key_ms(sheet.laxity_ms(charger), have > 0, tight, charger.now, charger.prio),
+                    k,
+                    charger.place,
+                    have,
+                    costs,
+                    use,
+                    aims,
+                    have > 0 and 0 <= on_ms < rank.RUN_MS,
+                    have > 0 or sheet.reason[k] in READY_REASONS,
+                )
+            )
+        count = len(self.snapshot.chargers)
+        self.review = rank.review(rows, count, room, sheet.bind, sheet.lines, self.now_ms)
+
+    def _most(self, k: int, wh: int) -> int:
+        """The most a session can use for so much energy until the next reading, whole amperes."""
+        lines = self.sheet.lines[self.snapshot.chargers[k].place]
+        return rank.useful_ma(wh, self.sheet.most(k), lines, self.sheet.mv, self.settings.period_ms)
+
+    def _yield(self, free: list[int]) -> None:
+        """Make way: who has more than the review gives lowers it, as far as others are short of what it gives them."""
+        sheet, give = self.sheet, self.review.give
+        left = [max(ma, 0) for ma in free]
+        for k in self.review.order:
+            if give[k] > sheet.target[k]:
+                sheet.spend(left, k, give[k] - sheet.target[k])
+        for k in reversed(self.review.order):
+            less = sheet.target[k] - give[k]
+            if less > 0 and sheet.room(self.snapshot.chargers[k].place, left)[0] < 0:
+                sheet.target[k] = give[k]
+                sheet.say(k, SHARED if give[k] else WAIT_TURN)
+                sheet.spend(left, k, -less)
+
+    def _raise(self, k: int, charger: Charger, spare: int, where: int, upto: list[int]) -> int:
+        """More for a running car, as far as room, credit and its own pace allow. Returns what it takes, mA."""
+        sheet = self.sheet
+        have, most = sheet.target[k], self._most(k, charger.need_wh)
+        if have >= most:
+            sheet.say(k, FULL)
+            return 0
+        # What it may still draw from before is already booked: up to there a raise costs nothing more.
+        booked = charger.ma if charger.settled else max(have, charger.possible_ma)
+        if booked + spare < have + 1000:
+            sheet.say(k, SHARED, where)
+            return 0
+        sheet.say(k, RAMPING)
+        if self.now_ms - sheet.units[k].raised_ms < RAISE_INTERVAL_MS:
+            return 0
+        return self._grant(k, booked, spare, upto[k] if upto else most, most)
+
+    def _begin(self, k: int, charger: Charger, free: list[int], swing: list[int], upto: list[int]) -> int:
+        """Start a waiting car where there is room for more than the minimum, or for the minimum when it is urgent.
+
+        ``swing``: how much higher residents have been a moment ago; only an urgent car does not wait for calm.
+        """
+        sheet = self.sheet
+        booked = charger.ma if charger.settled else charger.possible_ma
+        needed = MIN_MA
+        spare, where = sheet.room(charger.place, free)
+        if not charger.now and sheet.laxity_ms(charger) >= URGENT_MS:
+            needed = MIN_MA if self.review.give[k] else START_MA
+            if max(swing) > 0:
+                calm = self._calm(swing)
+                spare, where = sheet.room(charger.place, [free[i] - calm[i] for i in range(len(free))])
+        if spare < 0 or booked + spare < needed:
+            sheet.say(k, UNCONTROLLED if self._alone(charger.place) else WAIT_ROOM, where)
+            return 0
+        sheet.say(k, RAMPING)
+        most = self._most(k, charger.need_wh)
+        return self._grant(k, booked, spare, upto[k] if upto else most, most)
+
+    def _grant(self, k: int, booked: int, spare: int, upto: int, most: int) -> int:
+        """Raise a target by what room and credit allow above ``booked``. Returns what it takes, mA."""
+        sheet = self.sheet
+        lines = sheet.lines[self.snapshot.chargers[k].place]
+        goal = min(booked + min(spare, self.credit_ma // lines), upto, most) // 1000 * 1000
+        if goal < MIN_MA or goal <= sheet.target[k]:
+            return 0
+        extra: int = max(goal - booked, 0)
+        sheet.target[k] = goal
+        sheet.say(k, FULL if goal >= most else RAMPING)
+        self.credit_ma -= extra * lines
+        return extra
+
+    # ------------------------------------------------------------------------------------------------------- the end
+    def finish(self) -> tuple[State, tuple[Command, ...]]:
+        """Write the commands down. One that has not changed stays the same object."""
+        old, sheet = self.state.commands, self.sheet
+        target, reason, phase = sheet.target, sheet.reason, sheet.phase
+        commands = []
+        chargers = self.snapshot.chargers
+        if len(old) != len(chargers):
+            old = (Command("", 0, 0, -1, True),) * len(chargers)
+        for same, row, ma, why, where in zip(old, chargers, target, reason, phase):  # noqa: B905 - MicroPython
+            name, was_ma, was_why, was_where, _ = same
+            if ma == was_ma and why == was_why and where == was_where and name == row[0]:
+                commands.append(same)
+            else:
+                commands.append(Command(row[0], ma, why, where, True))
+        done = tuple(commands)
+        state = State(
+            tuple(sheet.units),
+            done,
+            self.bases,
+            self.calm,
+            self.sample_ms,
+            self.credit_ma,
+            self.credit_ms,
+            self.snapshot.limit_permille,
+            self.release_ms,
+            self.review,
+        )
+        return state, done
 
 
-def _room_ma(free: list[int], charger: Charger, mv: int) -> int:
-    """What is free for this charger, in mA: its tightest phase, or the transformer as a whole; negative when over."""
-    ma: int = free[3] * 1000000 // max(charger.lines * mv, 1)
-    for p in PHASES:
-        if charger.phases >> p & 1 and free[p] < ma:
-            ma = free[p]
-    return ma
-
-
-def _tightest(free: list[int], charger: Charger, mv: int) -> int:
-    """The phase that binds a charger, or -1 when it is the transformer as a whole."""
-    ma: int = free[3] * 1000000 // max(charger.lines * mv, 1)
-    tightest = -1
-    for p in PHASES:
-        if charger.phases >> p & 1 and free[p] < ma:
-            ma, tightest = free[p], p
-    return tightest
+def _fade(calm: tuple[int, ...], base: list[int], gap_ms: int) -> tuple[int, ...]:
+    """The highest base load of late: rises at once, falls slowly towards the present one."""
+    return tuple([max(base[i], calm[i] - (calm[i] - base[i]) * gap_ms // CALM_MS) for i in range(len(base))])

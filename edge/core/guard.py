@@ -8,20 +8,25 @@ from collections import namedtuple
 from edge.core.model import (
     BOOT,
     HOLD,
+    LEND_PERMILLE_MAX,
     MIN_MA,
     NEVER,
     OVERBOOKED,
     PHASES,
     SAFE,
+    SETTLED_EXTRA_MA,
     SHED,
     SILENT,
     Charger,
     Command,
     Meter,
+    Place,
     Settings,
     Snapshot,
     base_load,
     believable,
+    binding,
+    fold,
     mean_mv,
     proven_draw,
     va_of,
@@ -94,7 +99,7 @@ def vet(
 def _in_order(snapshot: Snapshot, commands: tuple[Command, ...]) -> tuple[Command, ...]:
     """One command for each charger of the snapshot, in its order."""
     chargers = snapshot.chargers
-    if len(commands) == len(chargers) and all(commands[k].id == chargers[k].id for k in range(len(chargers))):
+    if [command.id for command in commands] == [charger.id for charger in chargers]:
         return commands
     given = {command.id: command for command in commands}
     return tuple(
@@ -137,7 +142,7 @@ def _is_sample(meter: Meter, snapshot: Snapshot, sample_ms: int, now_ms: int) ->
     """Is this a new reading, of the past, and one that can be? Anything else lets the last one grow old."""
     if meter is None or not sample_ms < meter.at_ms <= now_ms:
         return False
-    return believable(meter, proven_draw(snapshot.chargers, mean_mv(meter)))
+    return believable(meter, proven_draw(snapshot))
 
 
 def _mode(state: State, fresh: int, age_ms: int, hold_after_ms: int, safe_after_ms: int, now_ms: int) -> int:
@@ -166,7 +171,7 @@ def _limit_permille(snapshot: Snapshot) -> int:
 
 
 def _above(meter: Meter, settings: Settings, permille: int) -> bool:
-    """Is S, or the worst phase's current, above this share of its rating?"""
+    """Is S, or the worst phase's current, above this share of its rating? Export is no reason to cut cars."""
     total: bool = meter.s_va * 1000 > settings.rated_va * permille
     return total or max(meter.ma) * 1000 > int(settings.rated_ma) * permille
 
@@ -195,16 +200,19 @@ def _present(charger: Charger) -> int:
 
 def _admissible(snapshot: Snapshot, commands: tuple[Command, ...]) -> tuple[Command, ...]:
     """A charger that has gone silent gets neither a raise nor a renewal, and nobody what no charger may take."""
-    out = []
-    for k, command in enumerate(commands):
-        charger = snapshot.chargers[k]
+    out = None
+    for k, (command, charger) in enumerate(zip(commands, snapshot.chargers)):  # noqa: B905 - MicroPython
+        ma = command.ma
         if charger.silent:
-            out.append(_lower(command, _present(charger), SILENT, False))
-        elif command.ma != 0 and not MIN_MA <= command.ma <= charger.max_ma:
-            out.append(_lower(command, charger.max_ma, command.reason, command.renew))
+            better = _lower(command, _present(charger), SILENT, False)
+        elif ma and not MIN_MA <= ma <= charger.max_ma:
+            better = _lower(command, charger.max_ma, command.reason, command.renew)
         else:
-            out.append(command)
-    return tuple(out)
+            continue
+        if out is None:
+            out = list(commands)
+        out[k] = better
+    return commands if out is None else tuple(out)
 
 
 def _no_raise(snapshot: Snapshot, commands: tuple[Command, ...], reason: int) -> tuple[Command, ...]:
@@ -218,34 +226,58 @@ def _no_raise(snapshot: Snapshot, commands: tuple[Command, ...], reason: int) ->
 
 
 def _within_line(snapshot: Snapshot, commands: tuple[Command, ...], settings: Settings) -> tuple[Command, ...]:
-    """Drop raises, on every phase where what may flow after them would pass the limit itself."""
+    """Drop raises, wherever what may flow after them would pass the limit itself. Settled chargers lend, up to 3 %."""
     meter = snapshot.meter
     mv = mean_mv(meter)
-    base = base_load(meter, proven_draw(snapshot.chargers, mv))
-    may = [base[p] for p in PHASES]
-    may_va = base[3]
-    for k, command in enumerate(commands):
-        charger = snapshot.chargers[k]
-        ma = max(command.ma, charger.possible_ma)
-        if ma:
-            may_va += va_of(ma, charger.lines, mv)
-            for p in PHASES:
-                if charger.phases >> p & 1:
-                    may[p] += ma
+    count = len(snapshot.places)
+    draw, may, lent = [0] * count, [0] * count, [0] * count
+    for row, command in zip(snapshot.chargers, commands):  # noqa: B905 - MicroPython
+        _, place, _, _, _, ma, _, _, most, silent, settled, _, _, _, _, _, _ = row
+        most = max(most, command.ma)
+        if most:
+            may[place] += most
+            if settled and not silent and ma + SETTLED_EXTRA_MA < most:
+                lent[place] += most - ma - SETTLED_EXTRA_MA
+        if ma > 0 and not silent:
+            draw[place] += ma
+    places, feeders = snapshot.places, len(snapshot.feeders)
+    base = _base(meter, fold(places, draw, feeders, proven=True), snapshot)
+    lends = fold(places, lent, feeders)
+    flows = fold(places, may, feeders)
+    rated = _rated(snapshot, settings, mv)
     limit = _limit_permille(snapshot)
-    full = 7 if may_va > settings.rated_va * limit // 1000 else 0
-    for p in PHASES:
-        if may[p] > settings.rated_ma * limit // 1000:
-            full |= 1 << p
-    if not full:
+    full = [
+        base[i] + flows[i] - min(lends[i], rated[i] * LEND_PERMILLE_MAX // 1000)
+        > rated[i] * (limit if i < 4 else 1000) // 1000
+        for i in range(len(rated))
+    ]
+    if True not in full:
         return commands
+    shut = [full[3] or any(full[i] for i in binding(place, feeders)) for place in places]
     out = []
     for k, command in enumerate(commands):
         charger = snapshot.chargers[k]
         present = _present(charger)
-        blocked = command.ma > present and charger.phases & full
+        blocked = command.ma > present and shut[charger.place]
         out.append(_lower(command, present, OVERBOOKED, command.renew) if blocked else command)
     return tuple(out)
+
+
+def _base(meter: Meter, draw: list[int], snapshot: Snapshot) -> list[int]:
+    """Residents' load by constraint, mA."""
+    a, b, c, base_va = base_load(meter, draw)
+    base = [a, b, c, base_va * 1000000 // mean_mv(meter)]
+    for feeder in snapshot.feeders:
+        base += feeder.ma
+    return base
+
+
+def _rated(snapshot: Snapshot, settings: Settings, mv: int) -> list[int]:
+    """The rating of each constraint, mA."""
+    rated = [settings.rated_ma, settings.rated_ma, settings.rated_ma, settings.rated_va * 1000000 // mv]
+    for feeder in snapshot.feeders:
+        rated += [feeder.limit_ma] * 3
+    return rated
 
 
 def _shed(
@@ -279,7 +311,7 @@ def _cut(snapshot: Snapshot, commands: tuple[Command, ...], settings: Settings, 
         charger, command = snapshot.chargers[k], commands[k]
         draws = 0 if charger.silent else charger.ma
         if landing and draws > command.ma:
-            _give(excess, charger, draws - command.ma, mv)
+            _give(excess, snapshot.places[charger.place], draws - command.ma, mv)
         order.append([-min(draws, command.ma), command.id, k])
     order.sort()
     out = list(commands)
@@ -287,28 +319,28 @@ def _cut(snapshot: Snapshot, commands: tuple[Command, ...], settings: Settings, 
         for row in order:
             have, k = -row[0], row[2]
             charger = snapshot.chargers[k]
-            want = _wanted_ma(excess, charger, mv)
+            want = _wanted_ma(excess, snapshot.places[charger.place], mv)
             if want <= 0 or have <= floor:
                 continue
             keep = max((have - want) // 1000 * 1000, floor)
             out[k] = _lower(out[k], keep, SHED, out[k].renew)
             row[0] = -out[k].ma
-            _give(excess, charger, have - out[k].ma, mv)
+            _give(excess, snapshot.places[charger.place], have - out[k].ma, mv)
     return tuple(out)
 
 
-def _give(excess: list[int], charger: Charger, ma: int, mv: int) -> None:
+def _give(excess: list[int], place: Place, ma: int, mv: int) -> None:
     """Take what a charger gives back off the excess: mA on three phases, then VA."""
     for p in PHASES:
-        if charger.phases >> p & 1:
+        if place.phases >> p & 1:
             excess[p] -= ma
-    excess[3] -= va_of(ma, charger.lines, mv)
+    excess[3] -= va_of(ma, place.lines, mv)
 
 
-def _wanted_ma(excess: list[int], charger: Charger, mv: int) -> int:
+def _wanted_ma(excess: list[int], place: Place, mv: int) -> int:
     """What this charger alone would have to give for the excess to end, in mA."""
-    want: int = excess[3] * 1000000 // (charger.lines * mv)
+    want: int = excess[3] * 1000000 // (place.lines * mv)
     for p in PHASES:
-        if charger.phases >> p & 1 and excess[p] > want:
+        if place.phases >> p & 1 and excess[p] > want:
             want = excess[p]
     return want

@@ -33,17 +33,40 @@ UNPLUGGED, WAITING, CHARGING, FINISHED, FAULTED = range(5)
     SHED,
     OVERBOOKED,
     STOPPING,
-) = range(16)
+    WAIT_TURN,
+    STAGGER,
+    ASLEEP,
+    UNCONTROLLED,
+) = range(20)
 
 Meter = namedtuple(
     "Meter",
     (
         "at_ms",  # when the reading was asked for: its age counts from here
-        "s_va",  # total apparent power
+        "s_va",  # total apparent power; negative while the site exports, where it may
         "p_w",  # total active power, import positive
         "q_var",  # total reactive power
-        "ma",  # phase currents (a, b, c)
+        "ma",  # phase currents (a, b, c); negative on a phase that exports
         "mv",  # phase voltages (a, b, c)
+    ),
+)
+
+Place = namedtuple(
+    "Place",
+    (
+        "phases",  # bit mask of the phases a charger here may load; 7 when its phase is unknown
+        "lines",  # conductors it draws on: 1 or 3
+        "known",  # is the phase known? an unknown one counts on every phase and proves nothing on any
+        "feeder",  # index into Snapshot.feeders, -1 for none
+    ),
+)
+"""How a charger is wired. Chargers at one place are alike to transformer and feeder, so sums are kept by place."""
+
+Feeder = namedtuple(
+    "Feeder",
+    (
+        "limit_ma",  # the most each of its phases may carry
+        "ma",  # what else it carries now (a, b, c): residents behind it, from its own meter; zeros without one
     ),
 )
 
@@ -51,9 +74,7 @@ Charger = namedtuple(
     "Charger",
     (
         "id",
-        "phases",  # bit mask of the phases it may load; 7 when its phase is unknown
-        "lines",  # conductors it draws on: 1 or 3
-        "known",  # is the phase known? an unknown one counts on every phase and proves nothing on any
+        "place",  # index into Snapshot.places
         "max_ma",
         "fallback_ma",
         "plug",
@@ -62,8 +83,13 @@ Charger = namedtuple(
         "set_ma",  # what it was last told
         "possible_ma",  # the most it might draw now (edge/core/ledger.py)
         "silent",  # its telemetry is overdue: nothing it said counts as present
+        "settled",  # for 60 s nothing has changed: what it was told, what it draws
         "need_wh",  # energy still asked for in this charge session
+        "aim_wh",  # what the plan aims for of it: less than all when not everything can be had
         "depart_ms",  # when it will leave
+        "start_ms",  # the plan lets it wait until then
+        "now",  # the resident asked to be charged at once
+        "prio",  # -9..9: each step is worth an hour of laxity
     ),
 )
 
@@ -72,8 +98,8 @@ Snapshot = namedtuple(
     (
         "meter",  # the latest Meter, or None when none ever came
         "limit_permille",  # the ceiling on loading in force now
-        "valley_in_ms",  # until the price valley begins: 0 inside it, -1 when there is none
-        "valley_ms",  # how long the valley (still) lasts
+        "places",  # tuple of Place
+        "feeders",  # tuple of Feeder
         "chargers",  # tuple of Charger, sorted by id
     ),
 )
@@ -96,12 +122,18 @@ Command = namedtuple(
         "id",
         "ma",  # the setpoint: 0 or MIN_MA..max_ma
         "reason",  # one of the codes above
-        "phase",  # the phase the reason speaks of: 0, 1, 2, or -1 for the whole transformer
+        "phase",  # what the reason speaks of: phase 0, 1, 2, -1 the whole transformer, 4 and above a feeder
         "renew",  # may its lease be renewed?
     ),
 )
 
 PHASES = (0, 1, 2)
+
+SETTLED_EXTRA_MA = 1000
+"""A settled charger counts as what it draws and this much more."""
+
+LEND_PERMILLE_MAX = 30
+"""All that settled chargers lend to others, of the rating: the reaction to a rising total covers as much."""
 
 
 def va_of(ma: int, lines: int, mv: int) -> int:
@@ -115,44 +147,59 @@ def mean_mv(meter: Meter) -> int:
     return mv if mv > 0 else 220000
 
 
-def proven_draw(chargers: tuple[Charger, ...], mv: int) -> tuple[int, int, int, int]:
-    """What the chargers prove they draw: (mA on a, on b, on c, total VA). A silent one proves nothing."""
-    a = b = c = va = 0
-    for charger in chargers:
-        ma = charger.ma
-        if ma <= 0 or charger.silent:
-            continue
-        va += va_of(ma, charger.lines, mv)
-        if charger.known:
-            phases = charger.phases
-            if phases & 1:
-                a += ma
-            if phases & 2:
-                b += ma
-            if phases & 4:
-                c += ma
-    return a, b, c, va
+def fold(places: tuple[Place, ...], sums_ma: list[int], feeders: int, *, proven: bool = False) -> list[int]:
+    """Sums by place -> sums by constraint: mA on a, b, c, on all conductors together, then three for each feeder.
 
-
-def base_load(meter: Meter, draw: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-    """Residents' load: what the meter sees less what chargers prove they draw (mA a, b, c; VA).
-
-    Never below nothing: a charger that claims more than the meter sees must not make room for the others.
+    ``proven``: what is drawn on an unknown phase proves nothing on any.
     """
-    return (
-        max(meter.ma[0] - draw[0], 0),
-        max(meter.ma[1] - draw[1], 0),
-        max(meter.ma[2] - draw[2], 0),
-        max(meter.s_va - draw[3], 0),
-    )
+    out = [0] * (4 + 3 * feeders)
+    for k, ma in enumerate(sums_ma):
+        if ma:
+            phases, lines, known, feeder = places[k]
+            out[3] += ma * lines
+            if known or not proven:
+                for p in PHASES:
+                    if phases >> p & 1:
+                        out[p] += ma
+                        if 0 <= feeder < feeders:
+                            out[4 + 3 * feeder + p] += ma
+    return out
+
+
+def binding(place: Place, feeders: int) -> tuple[int, ...]:
+    """Which constraints (as ``fold`` numbers them) bind a charger here, the total aside. An absent feeder does not."""
+    phases = tuple(p for p in PHASES if place.phases >> p & 1)
+    if not 0 <= place.feeder < feeders:
+        return phases
+    return phases + tuple(4 + 3 * place.feeder + p for p in phases)
+
+
+def proven_draw(snapshot: Snapshot) -> list[int]:
+    """What the chargers prove they draw, by constraint in mA. A silent one proves nothing."""
+    sums = [0] * len(snapshot.places)
+    for charger in snapshot.chargers:
+        if charger.ma > 0 and not charger.silent:
+            sums[charger.place] += charger.ma
+    return fold(snapshot.places, sums, len(snapshot.feeders), proven=True)
+
+
+def base_load(meter: Meter, draw: list[int]) -> tuple[int, int, int, int]:
+    """Residents' load: what the meter sees less what chargers prove they draw (mA a, b, c; VA). Export is negative.
+
+    Where the meter sees import, never below nothing: a charger that claims more than that makes no room for others.
+    """
+    a, b, c = (meter.ma[p] - draw[p] if meter.ma[p] < 0 else max(meter.ma[p] - draw[p], 0) for p in PHASES)
+    va = meter.s_va - draw[3] * mean_mv(meter) // 1000000
+    return a, b, c, va if meter.s_va < 0 else max(va, 0)
 
 
 DRAW_VA_MIN = 1000
 """About one car at its minimum: less proves nothing about the meter."""
 
 
-def believable(meter: Meter, draw: tuple[int, int, int, int]) -> bool:
+def believable(meter: Meter, draw: list[int]) -> bool:
     """Does the meter see something wherever cars draw, on each phase and in all? An open CT is no empty street."""
-    if draw[3] >= DRAW_VA_MIN and meter.s_va * 100 < draw[3]:
+    draw_va = draw[3] * mean_mv(meter) // 1000000
+    if draw_va >= DRAW_VA_MIN and abs(meter.s_va) * 100 < draw_va:
         return False
-    return all(draw[p] < MIN_MA or meter.ma[p] * 100 >= draw[p] for p in PHASES)
+    return all(draw[p] < MIN_MA or abs(meter.ma[p]) * 100 >= draw[p] for p in PHASES)

@@ -62,11 +62,14 @@ class Chargers:
         self.plant.pilot_a[:] = self._allowed_ma / 1000.0
 
     def obey(self, charger: str, payload: bytes) -> None:
-        """One setpoint from the wire, judged by the lease; refused for its age, it is answered with telemetry."""
-        k = self.index[charger]
+        """One setpoint from the wire."""
         s = json.loads(payload)
-        now_ms = self._tick_ms(k)
         asked = leases.Setpoint(s["epoch"], s["seq"], s["boot"], s["tick_ms"], s["ma"], s["lease_ms"])
+        self.judge(self.index[charger], asked)
+
+    def judge(self, k: int, asked: leases.Setpoint) -> None:
+        """One setpoint, judged by the lease; refused for its age, it is answered with telemetry."""
+        now_ms = self._tick_ms(k)
         lease, verdict = leases.accept(self.leases[k], asked, self.fallback_ma, self.max_ma[k], now_ms)
         if verdict != leases.ACCEPTED:
             self.refused += 1
@@ -83,6 +86,10 @@ class Chargers:
 
     def telemetry(self) -> list[tuple[str, str]]:
         """What the chargers have to say now: (id, payload), by id."""
+        return [(self.ids[k], self._state(k, plug)) for k, plug in self.speaking()]
+
+    def speaking(self) -> list[tuple[int, int]]:
+        """Who has something to say now: (index, plug state), by index. They have said it then."""
         plant = self.plant
         plug = np.where(plant.full, FINISHED, np.where(plant.current_a > 0.0, CHARGING, WAITING))
         plug = np.where(plant.plugged, plug, UNPLUGGED)
@@ -95,7 +102,7 @@ class Chargers:
         beat_s = np.where(self._allowed_ma > self.fallback_ma, self._beat_s, most_s)[speaking]
         self._due_s[speaking] = plant.second + np.minimum(HEARTBEAT_S[plug[speaking]], beat_s)
         self._dirty[:] = False
-        return [(self.ids[k], self._state(int(k), int(plug[k]))) for k in speaking]
+        return [(int(k), int(plug[k])) for k in speaking]
 
     def speak_up(self) -> None:
         """The chargers have a broker, or have it again: each says its state next, and more often for a while."""
@@ -109,12 +116,21 @@ class Chargers:
     def _tick_ms(self, k: int) -> int:
         return self.plant.second * 1000 + self.within_ms + self.offset_ms[k]
 
-    def _state(self, k: int, plug: int) -> str:
+    def said(self, k: int, plug: int) -> tuple[int, ...]:
+        """One telemetry message: boot, tick_ms, epoch, seq, three currents, w, wh, allowed_ma, lease_ms, max_ma."""
         lease, now_ms = self.leases[k], self._tick_ms(k)
-        ma = round(self.plant.current_a[k] * 1000.0)
+        ma = round(float(self.plant.current_a[k]) * 1000.0)
+        lines = int(self.plant.lines[k])
         wh = int(self.plant.delivered_wh[k]) if plug != UNPLUGGED else 0
         return (
-            f'{{"v":1,"boot":{lease.boot},"tick_ms":{now_ms},"epoch":{lease.epoch},"seq":{lease.seq},"plug":{plug},'
-            f'"ma":[{ma},0,0],"w":{ma * VOLT // 1000},"wh":{wh},"allowed_ma":{int(self._allowed_ma[k])},'
-            f'"lease_ms":{max(lease.ends_ms - now_ms, 0)},"fallback_ma":{self.fallback_ma},"max_ma":{self.max_ma[k]}}}'
+            lease.boot, now_ms, lease.epoch, lease.seq, ma, ma if lines == 3 else 0, ma if lines == 3 else 0,
+            ma * lines * VOLT // 1000, wh, int(self._allowed_ma[k]), max(lease.ends_ms - now_ms, 0), self.max_ma[k],
+        )  # fmt: skip
+
+    def _state(self, k: int, plug: int) -> str:
+        boot, tick_ms, epoch, seq, a, b, c, w, wh, allowed_ma, lease_ms, max_ma = self.said(k, plug)
+        return (
+            f'{{"v":1,"boot":{boot},"tick_ms":{tick_ms},"epoch":{epoch},"seq":{seq},"plug":{plug},'
+            f'"ma":[{a},{b},{c}],"w":{w},"wh":{wh},"allowed_ma":{allowed_ma},'
+            f'"lease_ms":{lease_ms},"fallback_ma":{self.fallback_ma},"max_ma":{max_ma}}}'
         )

@@ -73,6 +73,27 @@ def base_phases_kw(community: Community, seconds: Floats, rng: np.random.Generat
     return drawn
 
 
+APPLIANCE_KW, APPLIANCE_S = 2.0, 120.0
+"""A kettle, and how long it stays on."""
+
+
+def appliances_kw(mean_kw: Floats, rng: np.random.Generator) -> Floats:
+    """Residents' active power second by second, kW, shape (seconds, 3), around a mean of the same shape.
+
+    2 kW appliances come and go, as many as give the published 1-s sigma (1.4 % of 1250 kVA at A's peak).
+    """
+    sigma = _NOISE_KW_AT[0] * np.sqrt(mean_kw / (_NOISE_KW_AT[1] / 3.0)) / np.sqrt(3.0)
+    usual = (sigma / APPLIANCE_KW) ** 2
+    come = rng.poisson(usual / APPLIANCE_S)
+    on = rng.poisson(usual[0])
+    count = np.empty(mean_kw.shape)
+    for k in range(len(mean_kw)):
+        on = on + come[k] - rng.binomial(on, 1.0 / APPLIANCE_S)
+        count[k] = on
+    drawn: Floats = np.maximum(mean_kw + APPLIANCE_KW * (count - usual), 0.0)
+    return drawn
+
+
 @dataclass(frozen=True, slots=True)
 class Cars:
     """One night's cars, one for each pile: arrays of the same length. Times in s since midnight, energy in Wh."""
@@ -88,6 +109,12 @@ class Cars:
     """How long the car takes to begin after it is released, s."""
     react_s: Floats
     """How long it takes to follow a new allowance, s; under 5."""
+    lines: Ints | None = None
+    """Conductors it draws on, 1 or 3; one when None."""
+    sleeper: NDArray[np.bool_] | None = None
+    """Cars that do not answer their first offer."""
+    deaf: NDArray[np.bool_] | None = None
+    """Cars that ignore a lower pilot until it is taken away."""
 
 
 def sample_cars(piles: int, rng: np.random.Generator) -> Cars:

@@ -35,7 +35,7 @@ NOISE_PCT = 0.3
 """Sigma of the residents' noise, % of rating on each phase; flat otherwise."""
 NOISE_S = 3600
 NEED_WH = 60_000.0
-STAY_S = 10 * 3600
+STAY_S = 600
 FAR_S = 1 << 40
 EXCHANGE_MS = 100
 KEPT = 7200

@@ -16,6 +16,10 @@ TAPER_WH = 400.0
 TAPER_FLOOR_A = 2.0
 SLEW_A_PER_S = 8.0
 MIN_A = 6.0
+OVERSHOOT = 1.10
+"""In its first seconds a car may draw so much more than it settles at."""
+SLEEP_S = 30.0
+"""A sleeping car wakes when an offer that lasted longer than this is taken away and made again."""
 _BASE_TAN = float(np.tan(np.arccos(BASE_PF)))
 _EV_TAN = float(np.tan(np.arccos(EV_PF)))
 
@@ -54,7 +58,12 @@ class Plant:
         self._seen_for_s = np.zeros(count)
         self._released_s = np.zeros(count)
         self._follow_a = np.zeros(count)
-        self._phases = np.eye(3)[cars.phase].T
+        self.lines = np.ones(count, dtype=np.int64) if cars.lines is None else cars.lines
+        self._phases = np.where(self.lines == 3, 1.0, np.eye(3)[cars.phase].T)
+        self._asleep = np.zeros(count, dtype=bool) if cars.sleeper is None else cars.sleeper.copy()
+        """Sleepers do not react to their first offer; when it is taken away and made again they wake."""
+        self._deaf = np.zeros(count, dtype=bool) if cars.deaf is None else cars.deaf
+        self._peak_a = np.zeros(count)
 
     @classmethod
     def of_night(cls, community: Community, cars: Cars, seed: int, start_s: int, end_s: int) -> Plant:
@@ -71,7 +80,7 @@ class Plant:
         self.plugged = here
         self._drive()
         volt_amps = self.current_a * VOLT
-        self.delivered_wh += volt_amps * (EV_PF / 3600.0)
+        self.delivered_wh += volt_amps * self.lines * (EV_PF / 3600.0)
         self.full |= here & (self.delivered_wh >= cars.need_wh)
         return self._busbar(volt_amps)
 
@@ -86,11 +95,17 @@ class Plant:
         self._seen_a = allowed
         self._follow_a = np.where(self._seen_for_s >= cars.react_s, allowed, np.minimum(self._follow_a, cars.max_a))
         self._follow_a = np.where(self.plugged & ~self.full, self._follow_a, 0.0)
+        self._asleep &= ~((allowed == 0.0) & (self._released_s > SLEEP_S))
         self._released_s = np.where(allowed > 0.0, self._released_s + 1.0, 0.0)
-        awake = (self._released_s >= cars.start_s) | (self.current_a > 0.0)
+        awake = ((self._released_s >= cars.start_s) & ~self._asleep) | (self.current_a > 0.0)
         left = np.maximum(cars.need_wh - self.delivered_wh, 0.0)
         taper = np.maximum(cars.max_a * left / TAPER_WH, TAPER_FLOOR_A)
-        target = np.where(awake, np.minimum(self._follow_a * cars.draw, taper), 0.0)
+        # A deaf car ignores a lower pilot while it is offered any current: it keeps the highest it has seen.
+        self._peak_a = np.where(allowed > 0.0, np.maximum(self._peak_a, self._follow_a), 0.0)
+        follow = np.where(self._deaf, self._peak_a, self._follow_a)
+        # A car that has just begun overshoots for two seconds.
+        boost = np.where((self._released_s >= cars.start_s) & (self._released_s < cars.start_s + 3.0), OVERSHOOT, 1.0)
+        target = np.where(awake, np.minimum(np.minimum(follow * cars.draw * boost, cars.max_a), taper), 0.0)
         self.current_a += np.clip(target - self.current_a, -SLEW_A_PER_S * 2.0, SLEW_A_PER_S)
         self.current_a[~self.plugged | self.full] = 0.0
 

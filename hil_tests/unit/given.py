@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from edge.core import control, guard
-from edge.core.model import CHARGING, Charger, Command, Meter, Settings, Snapshot, va_of
+from edge.core.model import CHARGING, MIN_MA, NEVER, Charger, Command, Feeder, Meter, Place, Settings, Snapshot, va_of
+from edge.core.sheet import Unit
 
 RATED_VA = 1_000_000
 RATED_MA = 1_500_000
@@ -14,6 +15,11 @@ SETTINGS = Settings(RATED_VA, RATED_MA, 15, 1000, 60_000, 5)
 HOUR_MS = 3_600_000
 FAR_MS = 1000 * HOUR_MS
 
+WIRINGS = ((1, 1, True), (2, 1, True), (4, 1, True), (7, 3, True), (7, 1, False))
+"""(phases, lines, known): what chargers in a community are like."""
+PLACES = tuple(Place(*wiring, feeder) for feeder in (-1, 0, 1) for wiring in WIRINGS)
+"""Straight from the transformer first, then behind feeder 0, then behind feeder 1."""
+
 
 def meter(at_ms: int = 0, s_va: int = 0, ma: tuple[int, int, int] | None = None, mv: int = MV) -> Meter:
     """A reading; the phase currents follow from the apparent power unless given."""
@@ -21,12 +27,27 @@ def meter(at_ms: int = 0, s_va: int = 0, ma: tuple[int, int, int] | None = None,
     return Meter(at_ms, s_va, s_va * 95 // 100, s_va * 31 // 100, ma or (each, each, each), (mv, mv, mv))
 
 
+def place(phases: int = 1, lines: int = 1, known: bool = True, feeder: int = -1) -> int:
+    """The index of the place that is wired so."""
+    return PLACES.index(Place(phases, lines, known, feeder))
+
+
+def places(feeders: tuple[Feeder, ...] = ()) -> tuple[Place, ...]:
+    """The places there are with so many feeders; the index of each is the same with more of them."""
+    return PLACES[: len(WIRINGS) * (1 + len(feeders))]
+
+
 def charger(name: str = "a", **changes: Any) -> Charger:  # noqa: ANN401 - a row of any fields
-    """A running, obedient charger on phase A at 16 A, with a long way to go."""
+    """A running, obedient charger on phase A at 16 A, with a long way to go.
+
+    How it is wired is said by ``phases``, ``lines``, ``known`` and ``feeder``, or by ``place`` itself.
+    """
+    wiring = {key: changes.pop(key) for key in ("phases", "lines", "known", "feeder") if key in changes}
     row = {
-        "id": name, "phases": 1, "lines": 1, "known": True, "max_ma": 32_000, "fallback_ma": 0, "plug": CHARGING,
-        "ma": 16_000, "allowed_ma": 16_000, "set_ma": 16_000, "possible_ma": 16_000, "silent": False,
-        "need_wh": 9000, "depart_ms": FAR_MS,
+        "id": name, "place": place(**wiring), "max_ma": 32_000, "fallback_ma": 0, "plug": CHARGING, "ma": 16_000,
+        "allowed_ma": 16_000, "set_ma": 16_000, "possible_ma": 16_000, "silent": False, "settled": False,
+        "need_wh": 9000, "aim_wh": changes.get("need_wh", 9000), "depart_ms": FAR_MS, "start_ms": NEVER, "now": False,
+        "prio": 0,
     }  # fmt: skip
     return Charger(**{**row, **changes})
 
@@ -36,26 +57,34 @@ def still(name: str = "a", **changes: Any) -> Charger:  # noqa: ANN401 - a row o
     return charger(name, **{"plug": 1, "ma": 0, "allowed_ma": 0, "set_ma": 0, "possible_ma": 0, **changes})
 
 
-def at(name: str, ma: int, **changes: Any) -> Charger:  # noqa: ANN401 - a row of any fields
-    """A charger that was told ``ma``, allows it and draws it."""
-    return charger(name, **{"ma": ma, "allowed_ma": ma, "set_ma": ma, "possible_ma": ma, **changes})
+def at(name: str, told: int, **changes: Any) -> Charger:  # noqa: ANN401 - a row of any fields
+    """A charger that was ``told`` so much, allows it and draws it."""
+    return charger(name, **{"ma": told, "allowed_ma": told, "set_ma": told, "possible_ma": told, **changes})
 
 
 def snapshot(
     chargers: tuple[Charger, ...] = (),
     reading: Meter | None = None,
     limit: int = 800,
-    valley_in_ms: int = -1,
-    valley_ms: int = 0,
+    feeders: tuple[Feeder, ...] = (),
 ) -> Snapshot:
     """Everything a decision may look at."""
-    return Snapshot(reading, limit, valley_in_ms, valley_ms, chargers)
+    return Snapshot(reading, limit, places(feeders), feeders, chargers)
+
+
+def awake(at_ms: int = 0, *chargers: Charger) -> control.State:
+    """A controller that had a reading at ``at_ms``, so that no starts are spread, and knows these chargers for long."""
+    units = tuple(
+        Unit(c.id, c.set_ma, c.set_ma >= MIN_MA, NEVER, NEVER, NEVER, NEVER, 0, 0, 0, NEVER) for c in chargers
+    )
+    return control.State(**{**control.start()._asdict(), "sample_ms": at_ms, "units": units})
 
 
 class Area:
     """One area in ticks of a second: control and guard, a meter that sees it all, chargers that obey at once.
 
-    Change ``base_va`` (residents, spread evenly) or a row of ``chargers`` between ticks; ``meter_ok`` mutes the meter.
+    Change ``base_va`` (residents, spread evenly) or a row of ``chargers`` between ticks; ``meter_ok`` mutes the meter;
+    ``takes`` is the most a car draws of what it is offered.
     """
 
     def __init__(self, chargers: list[Charger], base_va: int = 300_000, settings: Settings = SETTINGS) -> None:
@@ -63,10 +92,11 @@ class Area:
         self.base_va, self.settings = base_va, settings
         self.now_ms = 0
         self.limit = 800
-        self.valley_in_ms, self.valley_ms = -1, 0
+        self.feeders: tuple[Feeder, ...] = ()
+        self.takes: dict[str, int] = {}
         self.meter_ok = True
         self.reading: Meter | None = None
-        self.control = control.start()
+        self.control = awake()
         self.guard: guard.State = guard.start(-100_000)
         self.commands: dict[str, Command] = {}
         self.wishes: dict[str, Command] = {}
@@ -76,9 +106,10 @@ class Area:
         ma = [self.base_va * 1_000_000 // (3 * MV)] * 3
         s_va = self.base_va
         for c in self.chargers.values():
-            s_va += va_of(c.ma, c.lines, MV)
+            wiring = PLACES[c.place]
+            s_va += va_of(c.ma, wiring.lines, MV)
             for p in (0, 1, 2):
-                ma[p] += c.ma * (c.phases >> p & 1)
+                ma[p] += c.ma * (wiring.phases >> p & 1)
         return meter(self.now_ms, s_va, (ma[0], ma[1], ma[2]))
 
     def loading_permille(self) -> int:
@@ -92,7 +123,7 @@ class Area:
             if self.meter_ok:
                 self.reading = self.true_meter()
             view = tuple(self.chargers[k] for k in sorted(self.chargers))
-            shot = Snapshot(self.reading, self.limit, self.valley_in_ms, self.valley_ms, view)
+            shot = snapshot(view, self.reading, self.limit, self.feeders)
             self.control, wishes = control.step(self.control, shot, self.settings, self.now_ms)
             self.guard, commands = guard.vet(self.guard, shot, wishes, self.settings, self.now_ms)
             self.wishes = {c.id: c for c in wishes}
@@ -103,10 +134,11 @@ class Area:
     def _obey(self) -> None:
         for name, command in self.commands.items():
             c = self.chargers[name]
-            draws = command.ma if c.plug in (1, CHARGING) else 0
+            offered = command.ma if c.plug in (1, CHARGING) else 0
+            draws = min(offered, self.takes.get(name, offered))
             plug = CHARGING if draws else (1 if c.plug == CHARGING else c.plug)
             self.chargers[name] = change(
-                c, set_ma=command.ma, allowed_ma=command.ma, possible_ma=draws, ma=draws, plug=plug
+                c, set_ma=command.ma, allowed_ma=command.ma, possible_ma=offered, ma=draws, plug=plug
             )
 
     def settle(self, seconds: int = 120) -> None:

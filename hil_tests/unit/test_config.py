@@ -6,6 +6,7 @@ import copy
 import datetime as dt
 import json
 import tomllib
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ AREA = '[area]\nid = "west-3"\nrating_kva = 1250\n'
 METER = '[meter]\nmodel = "eastron_sdm630"\ntcp = "10.0.0.5:502"\n'
 BROKER = '[broker]\nhost = "127.0.0.1"\n'
 CHARGING = "[charging]\n"
+FEEDER = '[[feeders]]\nid = "north"\nlimit_a = 400\n'
 CHARGER = '[[chargers]]\nid = "cp-01"\nphase = "A"\nmax_a = 32\n'
 TABLES = {"area": AREA, "meter": METER, "broker": BROKER, "charging": CHARGING, "chargers": CHARGER}
 
@@ -95,6 +97,7 @@ COMPLAINTS = [
     ("charging", "default_depart", '"25:00"', "is not a time HH:MM. Write 00:00 to 23:59."),
     ("charging", "default_depart", '"07:60"', "is not a time HH:MM. Write 00:00 to 23:59."),
     ("charging", "default_depart", '"٠٧:٠٠"', "is not a time HH:MM."),
+    ("charging", "now_per_month", "2.5", "now_per_month = 2.5 is not a whole number. Write 2."),
     ("charging", "valley", '["23:00-08:00", "13-14"]', 'valley.2 = "13-14" is not a time HH:MM.'),
     ("charging", "valley", '["23:00-8:00"]', 'valley.1 = "23:00-8:00" is not a time HH:MM. Write "08:00".'),
     # Names.
@@ -170,6 +173,7 @@ BOUNDS = [
     ("charging", "fallback_a", ("0", "-1"), ("32", "33"), ("is below 6 (IEC 61851)", "max_a = 32 is below fallback_a")),
     ("charging", "lease_s", ("10", "9"), ("60", "61"), ("Set 10 or more.", "Set 60 or less.")),
     ("charging", "default_want_kwh", ("0.5", "0.499"), ("200", "200.001"), ("is below 0.5", "is above 200")),
+    ("charging", "now_per_month", ("0", "-1"), ("31", "32"), ("is below 0 (times a month)", "is above 31")),
     ("chargers", "max_a", ("6", "5"), ("63", "64"), ("[chargers.1] max_a = 5 is below 6 (IEC 61851). Set 6 or more.",
                                                      "max_a = 64 is above 63 (IEC 61851). Set 63 or less.")),
 ]  # fmt: skip
@@ -286,7 +290,8 @@ def test_byte_order_mark_and_windows_line_ends(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------ tables and secrets
 SHAPES = [
     (document() + "\n[chargin]\n", ["[chargin] is not known. Did you mean [charging]?"]),
-    (document() + "\n[zzz]\n", ["[zzz] is not known. Known here: [area], [meter], [broker], [charging], [chargers]."]),
+    (document() + "\n[zzz]\n",
+     ["[zzz] is not known. Known here: [area], [meter], [broker], [charging], [feeders], [chargers]."]),
     ("limit_pct = 80\n" + document(), ["area.toml: limit_pct does not belong here. Move it under [area]."]),
     (AREA + METER + BROKER, ["there are no chargers. Add [[chargers]] with id, phase and max_a for each."]),
     ("chargers = []\n" + AREA + METER + BROKER, ["there are no chargers."]),
@@ -395,8 +400,9 @@ def test_core_units_and_defaults(tmp_path: Path) -> None:
     assert config.windows == ()
     assert config.meter == under_test.MeterConfig("eastron_sdm630", "10.0.0.5", 502, 1, 1000, 1000)
     assert config.broker == under_test.BrokerConfig("127.0.0.1", 1883, None, None)
-    assert config.charging == under_test.ChargingConfig(0, 60_000, 9_000, 420, ((1380, 480),))
-    assert config.chargers == (under_test.ChargerConfig("cp-01", 1, phase_known=True, max_ma=32_000),)
+    assert config.charging == under_test.ChargingConfig(0, 60_000, 9_000, 420, ((1380, 480),), 8)
+    assert config.chargers == (under_test.ChargerConfig("cp-01", 1, phase_known=True, max_ma=32_000, feeder=-1),)
+    assert config.feeders == ()
     assert type(config.limit_permille) is int
 
 
@@ -431,14 +437,23 @@ lease_s = 30
 default_want_kwh = 7.25
 default_depart = "06:30"
 valley = []
+now_per_month = 3
+[[feeders]]
+id = "south"
+limit_a = 400
+[[feeders]]
+id = "north"
+limit_a = 250
 [[chargers]]
 id = "b"
 phase = "unknown"
 max_a = 16
+feeder = "north"
 [[chargers]]
 id = "a"
 phase = "ABC"
 max_a = 63
+feeder = "south"
 [[chargers]]
 id = "a-0"
 phase = "C"
@@ -449,11 +464,12 @@ max_a = 32.0
     assert config.windows == (under_test.LimitWindow(1320, 480, 701),)
     assert config.meter == under_test.MeterConfig("other", "fe80::1", 1502, 7, 2505, 33_300)
     assert config.broker == under_test.BrokerConfig("broker.local", 8883, "me", tmp_path / "secret")
-    assert config.charging == under_test.ChargingConfig(6_000, 30_000, 7_250, 390, ())
+    assert config.charging == under_test.ChargingConfig(6_000, 30_000, 7_250, 390, (), 3)
+    assert config.feeders == (under_test.FeederConfig("south", 400_000), under_test.FeederConfig("north", 250_000))
     assert config.chargers == (
-        under_test.ChargerConfig("a", 7, phase_known=True, max_ma=63_000),
-        under_test.ChargerConfig("a-0", 4, phase_known=True, max_ma=32_000),
-        under_test.ChargerConfig("b", 7, phase_known=False, max_ma=16_000),
+        under_test.ChargerConfig("a", 7, phase_known=True, max_ma=63_000, feeder=0),
+        under_test.ChargerConfig("a-0", 4, phase_known=True, max_ma=32_000, feeder=-1),
+        under_test.ChargerConfig("b", 7, phase_known=False, max_ma=16_000, feeder=1),
     )
 
 
@@ -475,20 +491,31 @@ def test_example_loads_and_names_every_key() -> None:
     assert len(config.chargers) == 3
     assert advise(config) == []
     text = EXAMPLE.read_text(encoding="utf-8")
-    tables = (under_test.AREA, under_test.WINDOW, under_test.BROKER, under_test.CHARGING, under_test.CHARGER)
+    tables = (
+        under_test.AREA, under_test.WINDOW, under_test.BROKER, under_test.CHARGING, under_test.FEEDER,
+        under_test.CHARGER,
+    )  # fmt: skip
     keys = [key.name for table in (*tables, under_test._meter_keys(["m"])) for key in table]
     assert [name for name in keys if f"{name} = " not in text] == []
 
 
 def test_example_shows_the_true_defaults(tmp_path: Path) -> None:
-    """With its optional lines uncommented the example means the same, apart from what has no default."""
+    """With its optional lines uncommented the example means the same, apart from what has no default: the feeder."""
     lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
-    optional = [line.removeprefix("# ") if " = " in line else line for line in lines if "username" not in line]
+    optional = [
+        line.removeprefix("# ") if " = " in line or "[[feeders" in line else line
+        for line in lines
+        if "username" not in line
+    ]
     kept = [line for line in optional if not line.startswith(("password_file", "from", "to "))]
     start = kept.index("limit_pct = 75                # ceiling in this window, % of rating")
     del kept[start]
     config, plain = loaded(tmp_path, "\n".join(kept)), load(EXAMPLE)
-    assert as_json(config) | {"path": ""} == as_json(plain) | {"path": ""}
+    assert (config.feeders, plain.feeders) == ((under_test.FeederConfig("north", 400_000),), ())
+    assert [charger.feeder for charger in config.chargers] == [0, -1, -1]
+    same = {"path": "", "feeders": [], "chargers": []}
+    assert as_json(config) | same == as_json(plain) | same
+    assert [replace(charger, feeder=-1) for charger in config.chargers] == list(plain.chargers)
 
 
 def windows(config: AreaConfig, minutes: list[int]) -> list[int]:
@@ -535,6 +562,59 @@ def test_valley_wraps_and_may_be_several(tmp_path: Path) -> None:
     ]
     flat = loaded(tmp_path, document("charging", "valley = []"))
     assert not any(in_valley(flat, minute) for minute in range(1440))
+
+
+# ----------------------------------------------------------------------------------------------------------- feeders
+def test_feeder_without_chargers_is_kept(tmp_path: Path) -> None:
+    """A feeder on which nobody hangs yet is accepted; chargers that name none stay straight on the transformer."""
+    config = loaded(tmp_path, document() + FEEDER)
+    assert config.feeders == (under_test.FeederConfig("north", 400_000),)
+    assert [charger.feeder for charger in config.chargers] == [-1]
+
+
+def test_charger_finds_its_feeder_by_name(tmp_path: Path) -> None:
+    """The second feeder of a file is the second feeder of whoever names it."""
+    config = loaded(tmp_path, document("chargers", 'feeder = "south"') + FEEDER + FEEDER.replace("north", "south"))
+    assert [feeder.id for feeder in config.feeders] == ["north", "south"]
+    assert [charger.feeder for charger in config.chargers] == [1]
+
+
+@pytest.mark.parametrize(("feeders", "known"), [("", "there are none"), (FEEDER, "north")])
+def test_unknown_feeder_is_named_with_those_there_are(tmp_path: Path, feeders: str, known: str) -> None:
+    """A charger on a feeder that is not in the file is refused in one line that lists those that are."""
+    (line,) = problems(tmp_path, document("chargers", 'feeder = "nrth"') + feeders)
+    assert f'[chargers.1] feeder = "nrth" is no feeder ({known}). Add [[feeders]] with this id' in line
+
+
+def test_same_feeder_twice(tmp_path: Path) -> None:
+    """Two feeders of one name are refused, and the line says which row has it already."""
+    (line,) = problems(tmp_path, document() + FEEDER + FEEDER)
+    assert '[feeders.2] id = "north" is taken by [feeders.1]. Give each feeder an id of its own.' in line
+
+
+FEEDER_ROWS = [
+    (FEEDER.replace("limit_a = 400\n", ""), "[feeders.1] limit_a is missing"),
+    (FEEDER.replace('id = "north"\n', ""), "[feeders.1] id is missing"),
+    (FEEDER.replace("400", "15"), "[feeders.1] limit_a = 15 is below 16 (A per phase)"),
+    (FEEDER.replace("400", "4001"), "[feeders.1] limit_a = 4001 is above 4000 (A per phase)"),
+    (FEEDER.replace("north", "North 1"), '[feeders.1] id = "North 1" is no id'),
+    (FEEDER + "limit_ka = 1\n", "[feeders.1] limit_ka is not known. Did you mean limit_a?"),
+    (FEEDER.replace("[[feeders]]", "[feeders]"), "[feeders] must be a list of tables. Write [[feeders]]"),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), FEEDER_ROWS)
+def test_feeder_rows_are_checked(tmp_path: Path, text: str, expected: str) -> None:
+    """A feeder's row is held to its keys and bounds like any other, one line a mistake."""
+    (line,) = problems(tmp_path, document() + text)
+    assert expected in line
+
+
+@pytest.mark.parametrize("limit_a", [16, 4000])
+def test_bounds_of_a_feeder(tmp_path: Path, limit_a: int) -> None:
+    """The bounds themselves are accepted."""
+    config = loaded(tmp_path, document() + FEEDER.replace("400", str(limit_a)))
+    assert config.feeders[0].limit_ma == limit_a * 1000
 
 
 # ------------------------------------------------------------------------------------------------ words and advice
@@ -609,7 +689,10 @@ def test_json_is_plain(tmp_path: Path) -> None:
     assert json.loads(json.dumps(plain)) == plain
     assert plain["charging"]["valley"] == [[1380, 480]]
     assert plain["broker"]["password_file"] == str(tmp_path / "secret")
-    assert plain["chargers"][0] == {"id": "cp-01", "phases": 1, "phase_known": True, "max_ma": 32_000}
+    assert plain["chargers"][0] == {
+        "id": "cp-01", "phases": 1, "phase_known": True, "max_ma": 32_000, "feeder": -1,
+    }  # fmt: skip
+    assert plain["feeders"] == []
 
 
 ADVICE = [
@@ -670,12 +753,21 @@ ODD = st.one_of(
 )
 VALUES = st.recursive(ODD, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3))
 BASE = tomllib.loads(
-    document() + '[[area.windows]]\nfrom = "22:00"\nto = "08:00"\nlimit_pct = 75\n', parse_float=Decimal
+    document("chargers", 'feeder = "north"')
+    + FEEDER
+    + '[[area.windows]]\nfrom = "22:00"\nto = "08:00"\nlimit_pct = 75\n',
+    parse_float=Decimal,
 )
 NAMES = st.sampled_from(
     [
         key.name
-        for table in (under_test.AREA, under_test.BROKER, under_test.CHARGING, under_test.CHARGER)
+        for table in (
+            under_test.AREA,
+            under_test.BROKER,
+            under_test.CHARGING,
+            under_test.FEEDER,
+            under_test.CHARGER,
+        )
         for key in table
     ]
     + ["tcp", "model", "unit", "period_s", "ct_ratio", "from", "to", "windows", "password"]
@@ -703,7 +795,9 @@ def refused_or_usable(build: Callable[[], AreaConfig]) -> None:
 
 
 @given(
-    st.sampled_from(["", "area", "meter", "broker", "charging", "chargers", "area.windows"]), NAMES | st.text(), VALUES
+    st.sampled_from(["", "area", "meter", "broker", "charging", "feeders", "chargers", "area.windows"]),
+    NAMES | st.text(),
+    VALUES,
 )
 @settings(max_examples=400, deadline=None)
 @example("area", "rating_kva", Decimal("NaN"))
@@ -713,12 +807,13 @@ def refused_or_usable(build: Callable[[], AreaConfig]) -> None:
 def test_any_value_anywhere(table: str, name: str, value: object) -> None:
     """Any value under any key of any table is refused in words or used; nothing else escapes."""
     raw: dict[str, Any] = copy.deepcopy(BASE)
-    target = {"": raw, "chargers": raw["chargers"][0], "area.windows": raw["area"]["windows"][0]}.get(table)
+    rows = {"feeders": raw["feeders"][0], "chargers": raw["chargers"][0], "area.windows": raw["area"]["windows"][0]}
+    target = {"": raw, **rows}.get(table)
     (raw[table] if target is None else target)[name] = value
     refused_or_usable(lambda: under_test._build(raw, Path("area.toml"), ("eastron_sdm630",)))
 
 
-@given(st.dictionaries(st.text() | st.sampled_from(list(TABLES)), VALUES, max_size=4))
+@given(st.dictionaries(st.text() | st.sampled_from([*TABLES, "feeders"]), VALUES, max_size=4))
 @settings(max_examples=200, deadline=None)
 def test_any_document(raw: dict[str, Any]) -> None:
     """Any tree of values is refused in words or used."""

@@ -4,8 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import io
+from ast import literal_eval
 from typing import TYPE_CHECKING
 
+from edge.core.model import (
+    ASLEEP,
+    FULL,
+    MIN_MA,
+    RAMPING,
+    REST,
+    SAFE,
+    SHARED,
+    SILENT,
+    STAGGER,
+    WAIT_ROOM,
+    WAIT_VALLEY,
+)
 from hil_tests.upy.runner import run_script
 
 if TYPE_CHECKING:
@@ -14,7 +28,7 @@ if TYPE_CHECKING:
 # Subset of both. Pseudo-random by its own arithmetic; integers only; chargers obey through their leases.
 SCENARIO = """
 from edge.core import control, guard, lease, ledger
-from edge.core.model import Charger, Command, Meter, Settings, Snapshot, va_of
+from edge.core.model import NEVER, Charger, Feeder, Meter, Place, Settings, Snapshot, va_of
 
 seed = 20260115
 
@@ -24,45 +38,50 @@ def random(n):
     return seed // 65536 % n
 
 SETTINGS = Settings(250000, 380000, 15, 1000, 60000, 5)
-COUNT = 9
+COUNT = 12
 names = ["p%02d" % k for k in range(COUNT)]
-wiring = [(1, 1, True), (2, 1, True), (4, 1, True), (7, 3, True), (7, 1, False), (1, 1, True), (2, 1, True),
-          (4, 1, True), (1, 1, True)]
+PLACES = (Place(1, 1, True, -1), Place(1, 1, True, 0), Place(2, 1, True, -1), Place(4, 1, True, -1),
+          Place(7, 1, False, -1), Place(7, 3, True, 1))
+at = [0, 2, 3, 5, 4, 1, 2, 3, 0, 1, 0, 5]
 leases = [lease.start(k + 1) for k in range(COUNT)]
 told = [0] * COUNT
 seqs = [0] * COUNT
 sent = [()] * COUNT
 drawn = [0] * COUNT
+steady = [0] * COUNT
 need = [9000 - 700 * k for k in range(COUNT)]
 state, gate = control.start(), guard.start(-70000)
 base = 120000
 reading = None
 
-for tick in range(1, 181):
+for tick in range(1, 461):
     now = tick * 1000
     base += random(4001) - 2000
-    if tick == 70:
+    if tick == 170:
         base += 60000
-    if tick == 100:
+    if tick == 200:
         base -= 60000
-    if tick < 120 or tick > 132:
+    if tick < 220 or tick > 232:
         ma = [base * 1000 // 660 + random(1000) for p in range(3)]
         s = base
         for k in range(COUNT):
-            s += va_of(drawn[k], wiring[k][1], 220000)
+            place = PLACES[at[k]]
+            s += va_of(drawn[k], place.lines, 220000)
             for p in range(3):
-                if (wiring[k][0] if wiring[k][2] else 1) >> p & 1:
+                if (place.phases if place.known else 1) >> p & 1:
                     ma[p] += drawn[k]
         reading = Meter(now, s, s * 95 // 100, s * 31 // 100, (ma[0], ma[1], ma[2]), (220000, 221000, 219000))
     rows = []
     for k in range(COUNT):
-        phases, lines, known = wiring[k]
         allowed = lease.allowed_ma(leases[k], 0, now)
-        silent = 40 < tick < 60 and k == 2
+        silent = 140 < tick < 160 and k == 2
         most = ledger.possible_ma(sent[k], True, silent, allowed, leases[k].ends_ms, drawn[k], 0, now)
-        rows.append(Charger(names[k], phases, lines, known, 32000 if k % 2 else 16000, 0, 2 if drawn[k] else 1,
-                            drawn[k], allowed, told[k], most, silent, need[k], (30 + 5 * k) * 60000))
-    shot = Snapshot(reading, 800 if tick < 150 else 700, 0 if tick > 20 else 20000 - now, 32400000, tuple(rows))
+        rows.append(Charger(names[k], at[k], 32000 if k % 2 else 16000, 0, 2 if drawn[k] else 1, drawn[k], allowed,
+                            told[k], most, silent, tick - steady[k] >= 60, need[k],
+                            need[k] - (1500 if k % 4 == 1 else 0), (30 + 5 * k) * 60000,
+                            150000 if k in (3, 6) else 20000 if k in (0, 1) else NEVER, k == 8, k % 3 - 1))
+    feeders = (Feeder(30000, (random(3000), 0, 0)), Feeder(45000, (0, random(3000), 9000)))
+    shot = Snapshot(reading, 800 if tick < 250 else 700 if tick < 300 else 760, PLACES, feeders, tuple(rows))
     state, wishes = control.step(state, shot, SETTINGS, now)
     gate, commands = guard.vet(gate, shot, wishes, SETTINGS, now)
     print(tick, gate.mode, [(c.ma, c.reason, c.phase, c.renew) for c in commands])
@@ -70,6 +89,8 @@ for tick in range(1, 181):
         ma = commands[k].ma
         if ma != told[k] or (ma and tick % 15 == k):
             seqs[k] += 1
+            if ma > told[k]:
+                steady[k] = tick
             told[k] = ma
             sent[k] = sent[k][-6:] + (ledger.Sent(1, seqs[k], ma, ledger.lease_end_ms(now, 60000)),)
             if random(10):
@@ -79,8 +100,19 @@ for tick in range(1, 181):
                 if verdict != lease.ACCEPTED:
                     print(tick, names[k], "verdict", verdict)
         sent[k] = ledger.outstanding(sent[k], leases[k].epoch, leases[k].seq, now)
+        was = drawn[k]
         drawn[k] = lease.allowed_ma(leases[k], 0, now) * 95 // 100
-print(state.bases, state.credit_va, state.peak_va, sorted(state.units))
+        if k in (1, 5):
+            drawn[k] = min(drawn[k], 9000)
+        if k == 8:
+            drawn[k] = 0
+        if abs(drawn[k] - was) > 500:
+            steady[k] = tick
+    if tick % 20 == 0:
+        for unit in state.units:
+            print(tick, tuple(unit))
+        print(tick, tuple(state.review), state.bases, state.calm, state.credit_ma, state.release_ms)
+print(state.sample_ms, state.credit_ms, state.limit_permille, len(state.commands))
 print(gate)
 print(leases)
 """
@@ -95,16 +127,19 @@ def played_here() -> str:
 
 
 def test_scenario_reaches_what_matters() -> None:
-    """The recording is worth comparing: cars run and are cut, the meter falls silent, a setpoint is refused."""
-    text = played_here()
-    modes = {line.split()[1] for line in text.splitlines()[:180] if line.split()[1].isdigit()}
-    assert {"1", "2", "3"} <= modes
-    assert "verdict" in text
-    assert text.count("(0, ") > 100
-    assert text.count("000, ") > 100
+    """The recording is worth comparing: every mode, stops and starts, and nearly every reason control can give."""
+    ticks = [line.split(" ", 2) for line in played_here().splitlines()]
+    told = [(mode, literal_eval(rest)) for _, mode, rest in ticks if mode in "123" and rest.startswith("[")]
+    assert {mode for mode, _ in told} == {"1", "2", "3"}
+    assert "verdict" in played_here()
+    rows = [row for _, tick in told for row in tick]
+    assert sum(ma == 0 for ma, *_ in rows) > 500
+    assert sum(ma >= MIN_MA for ma, *_ in rows) > 500
+    reasons = {reason for _, reason, _, _ in rows}
+    assert reasons >= {FULL, SHARED, RAMPING, WAIT_VALLEY, WAIT_ROOM, REST, SILENT, SAFE, STAGGER, ASLEEP}
 
 
 def test_core_decides_the_same_on_micropython(require: Callable[[str], None]) -> None:
-    """Three minutes of an area: every command, reason, verdict and state, letter by letter."""
+    """Eight minutes of an area: every command, reason, verdict and state, letter by letter."""
     require("node")
     assert run_script(SCENARIO).splitlines() == played_here().splitlines()

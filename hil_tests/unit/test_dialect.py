@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -34,9 +35,41 @@ def test_state_is_read_field_by_field() -> None:
 
 
 def test_wish_is_read_with_and_without_its_options() -> None:
-    """The options of a wish may be there or not."""
-    assert read("wish", WISH) == Wish("p001", 9000, 1768518000)
-    assert read("wish", {**WISH, "mode": "fast", "now": True, "prio": 2}) == Wish("p001", 9000, 1768518000)
+    """The options of a wish may be there or not; without them it is orderly, patient and of no priority."""
+    assert read("wish", WISH) == Wish("p001", 9000, 1768518000, orderly=True, now=False, prio=0)
+    assert read("wish", {**WISH, "mode": 0, "now": True, "prio": 2}) == Wish(
+        "p001", 9000, 1768518000, orderly=False, now=True, prio=2
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "field", "means"),
+    [
+        ("mode", 0, "orderly", False), ("mode", 1, "orderly", True),
+        ("now", 0, "now", False), ("now", 1, "now", True), ("now", False, "now", False), ("now", True, "now", True),
+        ("prio", -9, "prio", -9), ("prio", 0, "prio", 0), ("prio", 9, "prio", 9),
+    ],
+)  # fmt: skip
+def test_options_of_a_wish(name: str, value: object, field: str, means: object) -> None:
+    """Each option is read as what it means, up to its bounds, and leaves the others at their defaults."""
+    wish = read("wish", {**WISH, name: value})
+    assert isinstance(wish, Wish)
+    assert asdict(wish) == {**asdict(Wish("p001", 9000, 1768518000)), field: means}
+    assert type(getattr(wish, field)) is type(means)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("mode", value) for value in (-1, 2, "0", "fast", None, 1.0, 0.5, [], {})),
+        *(("now", value) for value in (-1, 2, "true", "1", None, 1.0, [], {})),
+        *(("prio", value) for value in (-10, 10, 1 << 53, "0", None, 2.0, 1.5, [], {})),
+    ],
+)
+def test_options_out_of_range_are_refused(name: str, value: object) -> None:
+    """An option that is none of the values it may have makes the whole wish none, and the line names the option."""
+    with pytest.raises(DialectError, match=f"wish: {name} = .* is not in range"):
+        read("wish", {**WISH, name: value})
 
 
 def test_setpoint_is_written_as_the_charger_expects() -> None:

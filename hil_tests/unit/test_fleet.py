@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from edge.config import ChargerConfig, ChargingConfig
-from edge.core.model import CHARGING, FAULTED, FINISHED, NEVER, UNPLUGGED, WAITING, Command
+from edge.core.model import CHARGING, FAULTED, FINISHED, NEVER, UNPLUGGED, WAITING, Command, Place
 from edge.fleet import Fleet
+from edge.planner import GO_MS, Proposal
 from edge.ports import ChargerState, Message, Setpoint, Wish
 
 BOOT = 77
@@ -18,7 +19,7 @@ class Site:
     """A fleet on a clock. ``say`` is telemetry from a charger, ``tell`` one tick's commands; what is due is sent."""
 
     def __init__(self, *ids: str, fallback_ma: int = 0, epoch: int = 5, phases: int = 1, known: bool = True) -> None:
-        charging = ChargingConfig(fallback_ma, 60_000, 9000, 420, ())
+        charging = ChargingConfig(fallback_ma, 60_000, 9000, 420, (), 8)
         rows = [ChargerConfig(name, phases, known, 32_000) for name in ids or ("a",)]
         self.fleet = Fleet(rows, charging, lambda wish, now_ms: now_ms + (wish.depart_s * 1000 if wish else 36_000_000))
         self.fleet.epoch = epoch
@@ -152,8 +153,22 @@ def test_c1_disobeying_charger_counts_as_measured() -> None:
 @pytest.mark.parametrize(("phases", "known", "lines"), [(1, True, 1), (4, True, 1), (7, True, 3), (7, False, 1)])
 def test_lines_follow_from_the_wiring(phases: int, known: bool, lines: int) -> None:
     """Three phases known are three conductors; an unknown phase is one conductor on any of them."""
-    view = Site(phases=phases, known=known).say().view()
-    assert (view.phases, view.known, view.lines) == (phases, known, lines)
+    site = Site(phases=phases, known=known).say()
+    assert site.fleet.places[site.view().place] == Place(phases, lines, known, -1)
+
+
+def test_chargers_wired_alike_share_a_place() -> None:
+    """There is one place for each way of being wired, in an order of its own, whatever the chargers are called."""
+    rows = [("d", 2, True, -1), ("c", 1, True, 0), ("b", 1, True, -1), ("a", 1, True, 0), ("e", 7, False, -1)]
+    rows = [ChargerConfig(name, phases, known, 32_000, feeder) for name, phases, known, feeder in rows]
+    fleet = Fleet(rows, ChargingConfig(0, 60_000, 9000, 420, (), 8), lambda _wish, now_ms: now_ms)
+    assert fleet.places == tuple(sorted(fleet.places))
+    wired = {c.id: fleet.places[c.place] for c in fleet.view(0)}
+    assert wired == {
+        "a": Place(1, 1, True, 0), "b": Place(1, 1, True, -1), "c": Place(1, 1, True, 0), "d": Place(2, 1, True, -1),
+        "e": Place(7, 1, False, -1),
+    }  # fmt: skip
+    assert len(fleet.places) == 4
 
 
 def test_q6_overtaken_telemetry_is_dropped() -> None:
@@ -216,6 +231,147 @@ def test_wish_holds_for_one_session() -> None:
     assert site.fleet.units["a"].depart_ms == NEVER
     site.wait(1).say(wh=0)
     assert (site.view().need_wh, site.view().depart_ms) == (9000, site.now_ms + 36_000_000)
+
+
+# ------------------------------------------------------------------------------------------------- settled or not
+def settling(site: Site, seconds: float, **changes: Any) -> bool:  # noqa: ANN401 - fields of a state
+    """Let a charger speak every 5 s for so long; is it settled then?"""
+    end_ms = site.now_ms + round(seconds * 1000)
+    while site.now_ms + 5000 <= end_ms:
+        site.wait(5).obeyed(**changes)
+    site.now_ms = end_ms
+    return bool(site.view().settled)
+
+
+@pytest.mark.parametrize(("seconds", "settled"), [(59.999, False), (60, True), (60.001, True)])
+def test_charger_settles_in_a_minute(seconds: float, settled: bool) -> None:
+    """What it draws has stood still for 60 s, to the millisecond: then it is settled."""
+    site = Site().say()
+    site.tell(16_000)
+    site.wait(1).obeyed(ma=(10_000, 0, 0))
+    assert settling(site, seconds, ma=(10_000, 0, 0)) == settled
+
+
+@pytest.mark.parametrize(("ma", "settled"), [(9000, True), (10_500, True), (10_501, False)])
+def test_only_a_rise_unsettles(ma: int, settled: bool) -> None:
+    """Less, or half an ampere more, is settled still; more than that begins anew."""
+    site = Site().say()
+    site.tell(16_000)
+    site.wait(1).obeyed(ma=(10_000, 0, 0))
+    assert settling(site, 60, ma=(10_000, 0, 0))
+    assert site.wait(1).obeyed(ma=(ma, 0, 0)).view().settled == settled
+
+
+def test_slow_rise_unsettles_too() -> None:
+    """A rise in small steps counts from the least it drew, so that it does not pass unseen."""
+    site = Site().say()
+    site.tell(16_000)
+    site.wait(1).obeyed(ma=(10_000, 0, 0))
+    assert settling(site, 60, ma=(10_000, 0, 0))
+    seen = [site.wait(1).obeyed(ma=(10_000 + step_ma, 0, 0)).view().settled for step_ma in (200, 400, 600)]
+    assert seen == [True, True, False]
+
+
+@pytest.mark.parametrize(("told", "settled"), [(11_000, True), (10_000, True), (9999, False), (17_000, False)])
+def test_being_told_less_than_it_draws_or_more_unsettles(told: int, settled: bool) -> None:
+    """A lowering that does not touch what it draws leaves a charger settled; a raise, or a real cut, does not."""
+    site = Site().say()
+    site.tell(16_000)
+    site.wait(1).obeyed(ma=(10_000, 0, 0))
+    assert settling(site, 60, ma=(10_000, 0, 0))
+    site.tell(told)
+    site.wait(1).obeyed(ma=(min(told, 10_000), 0, 0))
+    assert site.view().settled == settled
+
+
+@pytest.mark.parametrize(("seconds", "settled"), [(60, False), (62.199, False), (62.2, True)])
+def test_charger_is_not_settled_while_more_is_on_its_way(seconds: float, settled: bool) -> None:
+    """A raise that was sent and taken back unheard may still flow: until its lease must be over nothing is settled."""
+    site = Site().say()
+    site.tell(10_000)
+    site.wait(1).obeyed()
+    site.tell(16_000)
+    site.tell(10_000)
+    assert settling(site, seconds, ma=(10_000, 0, 0), seq=1) == settled
+
+
+def test_new_plug_state_unsettles() -> None:
+    """A car that begins, ends or leaves is no longer settled."""
+    site = Site().say()
+    assert settling(site, 61, plug=WAITING, ma=(0, 0, 0))
+    site.wait(1).say(plug=FINISHED)
+    assert not site.view().settled
+
+
+# -------------------------------------------------------------------------------------------- plan, charge now, prio
+def test_plan_is_followed_for_one_session() -> None:
+    """A plan sets when a car begins and what is aimed for; the next session begins as newcomers do."""
+    site = Site().say(wh=1000)
+    before = site.view()
+    assert (before.start_ms, before.aim_wh, before.need_wh) == (GO_MS, 8000, 8000)
+    site.fleet.follow(Proposal(start_ms={"a": 5_000_000}, aim_wh={"a": 7000}, newcomer_ms=6_000_000))
+    view = site.view()
+    assert (view.start_ms, view.aim_wh, view.need_wh) == (5_000_000, 6000, 8000)
+    assert site.wait(1).say(wh=2000).view().aim_wh == 5000
+    site.wait(1).say(plug=UNPLUGGED)
+    site.wait(1).say()
+    assert (site.view().start_ms, site.view().aim_wh) == (6_000_000, 9000)
+
+
+def test_plan_never_aims_for_more_than_is_asked() -> None:
+    """An aim above the request is the request."""
+    site = Site().say()
+    site.fleet.follow(Proposal(start_ms={"a": 0}, aim_wh={"a": 50_000}, newcomer_ms=0))
+    assert site.view().aim_wh == site.view().need_wh == 9000
+
+
+def test_arrivals_are_told_once() -> None:
+    """Each session that is seen to begin counts once; a car found there came at another hour, but is news."""
+    site = Site("a", "b").say("a").say("b", plug=UNPLUGGED)
+    assert (site.fleet.arrivals, site.fleet.news) == (0, True)
+    site.wait(1).say("a").say("b")
+    assert site.fleet.arrivals == 1
+    site.wait(1).say("a", plug=CHARGING).say("b", plug=FINISHED)
+    assert site.fleet.arrivals == 1
+    site.wait(1).say("a", plug=UNPLUGGED).wait(1).say("a")
+    assert site.fleet.arrivals == 2
+
+
+def test_charge_now_is_granted_once_a_session() -> None:
+    """A request to be charged at once is asked for once, holds however often it is said, and ends with the session."""
+    site = Site().say()
+    asked: list[str] = []
+
+    def grant(name: str) -> bool:
+        asked.append(name)
+        return True
+
+    site.fleet.grant_now = grant
+    for _ in range(3):
+        site.fleet.hear([Wish("a", 20_000, 3600, now=True)], site.now_ms)
+    assert (asked, site.view().now) == (["a"], True)
+    site.fleet.hear([Wish("a", 20_000, 3600)], site.now_ms)
+    assert not site.view().now
+    site.fleet.hear([Wish("a", 20_000, 3600, now=True)], site.now_ms)
+    site.wait(1).say(plug=UNPLUGGED)
+    assert not site.view().now
+
+
+def test_charge_now_that_is_refused_is_an_ordinary_wish() -> None:
+    """When the month is used up the wish counts as any other."""
+    site = Site().say()
+    site.fleet.grant_now = lambda _name: False
+    site.fleet.hear([Wish("a", 20_000, 3600, now=True)], site.now_ms)
+    assert (site.view().now, site.view().need_wh) == (False, 20_000)
+
+
+def test_priority_of_a_wish_holds_for_its_session() -> None:
+    """The priority asked for is seen by control until the car leaves."""
+    site = Site().say()
+    assert site.view().prio == 0
+    site.fleet.hear([Wish("a", 20_000, 3600, prio=-3)], site.now_ms)
+    assert site.view().prio == -3
+    assert site.wait(1).say(plug=UNPLUGGED).view().prio == 0
 
 
 # ----------------------------------------------------------------------------------------------------- what is due

@@ -25,7 +25,9 @@ from edge.core.model import (
     SILENT,
     Charger,
     Command,
+    Feeder,
     Meter,
+    Place,
     Settings,
     Snapshot,
 )
@@ -245,6 +247,57 @@ def test_full_phase_blocks_only_its_own() -> None:
     assert [c.ma for c in out] == [0, 9000, 6000]
 
 
+@pytest.mark.parametrize("p", range(3))
+@pytest.mark.parametrize(("spare_ma", "ma"), [(-1, 0), (0, 9000), (1, 9000)])
+def test_guard_line_of_a_feeder(p: int, spare_ma: int, ma: int) -> None:
+    """A raise passes while all that may flow on its feeder stays within the feeder's limit, to the milliampere."""
+    rows = (still("a", feeder=1, phases=1 << p), at("b", 6000, feeder=1, phases=7, lines=3), at("c", 32_000, feeder=0))
+    others = [0, 0, 0]
+    others[p] = 2000
+    feeders = (Feeder(16_000, (0, 0, 0)), Feeder(17_000 + spare_ma, (others[0], others[1], others[2])))
+    out = vetted(rows, (9000, 6000, 32_000), meter(100_000, 300_000), feeders=feeders)
+    assert [c.ma for c in out] == [ma, 6000, 32_000]
+    assert out[0].reason == (FULL if ma else OVERBOOKED)
+
+
+def test_full_feeder_blocks_only_its_own() -> None:
+    """Behind a full feeder nothing is raised; elsewhere, and on its other phases, it is; a lowering always passes."""
+    rows = (
+        still("a", feeder=0), still("b"), still("c", feeder=1), still("d", feeder=0, phases=2),
+        at("e", 16_000, feeder=0),
+    )  # fmt: skip
+    feeders = (Feeder(20_000, (20_000, 0, 0)), Feeder(20_000, (0, 0, 0)))
+    out = vetted(rows, (9000, 9000, 9000, 9000, 6000), meter(100_000, 300_000), feeders=feeders)
+    assert [c.ma for c in out] == [0, 9000, 9000, 9000, 6000]
+
+
+def test_settled_charger_lends_what_it_leaves() -> None:
+    """What a settled charger leaves of what it may draw, less 1 A, is there for others; else nothing is."""
+    reading = meter(100_000, 300_000, (LIMIT_MA - 16_000, 100_000, 100_000))
+    for settled, silent, ma, want in ((True, False, 15_000, 15_000), (True, False, 15_001, 0), (False, False, 9000, 0)):
+        rows = (at("a", 32_000, ma=16_000, settled=settled, silent=silent), still("b"))
+        assert vetted(rows, (32_000, ma), reading)[1].ma == want
+    loud = (at("a", 32_000, ma=0, possible_ma=32_000, settled=True, silent=True), still("b"))
+    assert vetted(loud, (32_000, 9000), reading)[1].ma == 0
+
+
+@pytest.mark.parametrize(("spare_ma", "ma"), [(-1, 0), (0, 9000), (1, 9000)])
+def test_lending_is_capped_at_three_percent(spare_ma: int, ma: int) -> None:
+    """Ten settled chargers leave 150 A; the guard counts on 45 A of it, to the milliampere."""
+    rows = (*(at(f"a{k}", 32_000, ma=16_000, settled=True) for k in range(10)), still("b"))
+    base_ma = LIMIT_MA - 320_000 - 9000 + 45_000 - spare_ma
+    out = vetted(rows, (*[32_000] * 10, 9000), meter(100_000, 300_000, (base_ma + 160_000, 100_000, 100_000)))
+    assert out[-1].ma == ma
+
+
+def test_feeder_lends_of_its_own_limit() -> None:
+    """On a feeder, too, 3 % of its own limit may be lent: 3 A of 100 A."""
+    rows = (at("a", 32_000, ma=6000, settled=True, feeder=0), still("b", feeder=0))
+    for others_ma, ma in ((62_000, 9000), (62_001, 0)):
+        out = vetted(rows, (32_000, 9000), meter(100_000, 300_000), feeders=(Feeder(100_000, (others_ma, 0, 0)),))
+        assert out[1].ma == ma
+
+
 def test_possible_current_counts_not_the_wish() -> None:
     """What a charger may still draw from an earlier setpoint is spent until it is disproved."""
     rows = (charger("a", ma=0, allowed_ma=0, set_ma=6000, possible_ma=32_000), still("b"))
@@ -454,7 +507,7 @@ def test_g1_overload_ends_within_fifteen_seconds_without_control() -> None:
         wishes = tuple(wish(c, c.set_ma) for c in rows)
         area.guard, out = guard.vet(area.guard, shot, wishes, SETTINGS, area.now_ms)
         if k > 0:
-            area.chargers.update({c.id: at(c.id, o.ma, phases=c.phases) for c, o in zip(rows, out, strict=True)})
+            area.chargers.update({c.id: at(c.id, o.ma, place=c.place) for c, o in zip(rows, out, strict=True)})
     assert area.loading_permille() <= 800
     assert area.loading_permille() >= 700
 
@@ -466,17 +519,16 @@ levels = st.sampled_from([0, 6000, 6001, 10_000, 16_000, 32_000])
 
 
 @st.composite
-def fleets(draw: st.DrawFn) -> tuple[tuple[Charger, ...], tuple[Command, ...]]:
+def fleets(draw: st.DrawFn, feeders: int = 0) -> tuple[tuple[Charger, ...], tuple[Command, ...]]:
     """Chargers and any wishes of control for them, good or bad."""
     rows, wishes = [], []
     for k in range(draw(st.integers(0, 5))):
-        phases, lines, known = draw(st.sampled_from([(1, 1, True), (2, 1, True), (7, 3, True), (7, 1, False)]))
         ma, allowed, set_ma = draw(levels), draw(levels), draw(levels)
         fallback, silent = draw(st.sampled_from([0, 6000])), draw(st.booleans())
         possible = max(draw(levels), ma, allowed, fallback if silent else 0)
         row = charger(
-            f"p{k}", phases=phases, lines=lines, known=known, ma=ma, allowed_ma=allowed, set_ma=set_ma,
-            possible_ma=possible, silent=silent, fallback_ma=fallback,
+            f"p{k}", place=draw(st.integers(0, 5 * (1 + feeders) - 1)), ma=ma, allowed_ma=allowed, set_ma=set_ma,
+            possible_ma=possible, silent=silent, fallback_ma=fallback, settled=draw(st.booleans()),
         )  # fmt: skip
         rows.append(row)
         wishes.append(wish(row, draw(levels)))
@@ -487,14 +539,17 @@ def fleets(draw: st.DrawFn) -> tuple[tuple[Charger, ...], tuple[Command, ...]]:
 def histories(draw: st.DrawFn) -> list[tuple[Snapshot, tuple[Command, ...], int]]:
     """Ticks from far before authority to any later state."""
     now_ms, reading, out = draw(st.sampled_from([0, 61_000, 62_000])), None, []
+    limits = [draw(st.sampled_from([6000, 40_000, 100_000])) for _ in range(draw(st.integers(0, 2)))]
     for _ in range(draw(st.integers(1, 16))):
         now_ms += draw(st.sampled_from([1000, 1000, 1000, 3000, 6000, 11_000, 31_000]))
         if draw(st.integers(0, 5)):
             each = st.sampled_from([0, 100_000, 1_100_000, LIMIT_MA, 1_300_000, 1_400_000])
             ma = (draw(each), draw(each), draw(each))
             reading = meter(now_ms, draw(st.sampled_from([0, 300_000, 780_000, LIMIT_VA, 810_000, 950_000])), ma)
-        rows, wishes = draw(fleets())
-        out.append((Snapshot(reading, draw(st.sampled_from([0, 600, 800, 1000])), -1, 0, rows), wishes, now_ms))
+        rows, wishes = draw(fleets(len(limits)))
+        feeders = tuple(Feeder(ma, (draw(st.sampled_from([0, 0, 30_000])), 0, 0)) for ma in limits)
+        shot = snapshot(rows, reading, draw(st.sampled_from([0, 600, 800, 1000])), feeders)
+        out.append((shot, wishes, now_ms))
     return out
 
 
@@ -522,43 +577,68 @@ def test_any_history_only_lowers(history: list[tuple[Snapshot, tuple[Command, ..
 
 
 def fits(shot: Snapshot, commands: tuple[Command, ...], raised: Charger) -> bool:
-    """Base and all that may flow stay within the limit in total and on the phases of the charger that was raised."""
+    """Do base and all that may flow, less 3 % lent by settled chargers, stay within whatever binds the raised one?"""
+    assert shot.meter is not None
+    rows = [(c, max(o.ma, c.possible_ma), shot.places[c.place]) for c, o in zip(shot.chargers, commands, strict=True)]
+    heard = [(c, place) for c, _, place in rows if not c.silent]
+    lends = [(max(may - c.ma - 1000, 0), place) for c, may, place in rows if c.settled and not c.silent]
     limit = min(shot.limit_permille, 1000)
-    lines = list(shot.meter.ma)
-    heard = [c for c in shot.chargers if not c.silent]
-    total = max(shot.meter.s_va - sum(c.ma * c.lines * MV // 1_000_000 for c in heard), 0)
-    total += sum(
-        max(o.ma, c.possible_ma) * c.lines * MV // 1_000_000 for c, o in zip(shot.chargers, commands, strict=True)
-    )
+    at = shot.places[raised.place]
+    total = max(shot.meter.s_va - sum(c.ma * place.lines for c, place in heard) * MV // 1_000_000, 0)
+    total_ma = total * 1_000_000 // MV + sum(may * place.lines for _, may, place in rows)
+    rated_ma = RATED_VA * 1_000_000 // MV
+    total_ma -= min(sum(ma * place.lines for ma, place in lends), rated_ma * 30 // 1000)
+    good = total_ma <= rated_ma * limit // 1000
     for p in range(3):
-        proven = sum(c.ma for c in heard if c.known and c.phases >> p & 1)
-        may = sum(max(o.ma, c.possible_ma) for c, o in zip(shot.chargers, commands, strict=True) if c.phases >> p & 1)
-        lines[p] = max(lines[p] - proven, 0) + may
-    phases_fit = all(lines[p] * 1000 <= RATED_MA * limit for p in range(3) if raised.phases >> p & 1)
-    return total * 1000 <= RATED_VA * limit and phases_fit
+        if not at.phases >> p & 1:
+            continue
+        proven = sum(c.ma for c, place in heard if place.known and place.phases >> p & 1)
+        may_ma = max(shot.meter.ma[p] - proven, 0) + sum(may for _, may, place in rows if place.phases >> p & 1)
+        lent = sum(ma for ma, place in lends if place.phases >> p & 1)
+        good = good and may_ma - min(lent, RATED_MA * 30 // 1000) <= RATED_MA * limit // 1000
+        if at.feeder >= 0:
+            feeder = shot.feeders[at.feeder]
+            on = [(c, may) for c, may, place in rows if place.feeder == at.feeder and place.phases >> p & 1]
+            lent = sum(max(may - c.ma - 1000, 0) for c, may in on if c.settled and not c.silent)
+            flows = feeder.ma[p] + sum(may for _, may in on) - min(lent, feeder.limit_ma * 30 // 1000)
+            good = good and flows <= feeder.limit_ma
+    return good
 
 
 @given(
     st.none() | st.builds(Meter, wild, wild, wild, wild, st.tuples(wild, wild, wild), st.tuples(wild, wild, wild)),
     wild,
     st.lists(st.tuples(wild, wild, wild, wild, wild, wild, st.booleans()), max_size=4),
-)
+    st.tuples(*(
+        st.builds(Place, st.integers(0, 7), st.sampled_from([1, 3]), st.booleans(), st.sampled_from([-1, 0, 1]))
+        for _ in range(2)
+    )),
+    st.tuples(*(st.builds(Feeder, wild, st.tuples(wild, wild, wild)) for _ in range(2))),
+)  # fmt: skip
 @settings(max_examples=300, deadline=None)
 def test_bad_input_never_raises_an_exception(
-    reading: Meter | None, limit: int, numbers: list[tuple[int, int, int, int, int, int, bool]]
+    reading: Meter | None,
+    limit: int,
+    numbers: list[tuple[int, int, int, int, int, int, bool]],
+    wired: tuple[Place, ...],
+    feeders: tuple[Feeder, ...],
 ) -> None:
     """Numbers that cannot be, a meter that is none, no chargers: commands all the same, never above the wish."""
     rows = tuple(
-        charger(f"p{k}", ma=a, allowed_ma=b, set_ma=c, possible_ma=d, fallback_ma=e, silent=s)
+        charger(
+            f"p{k}", place=k % 2, ma=a, allowed_ma=b, set_ma=c, possible_ma=d, fallback_ma=e, silent=s,
+            settled=a % 2 == 0, need_wh=b, aim_wh=c, depart_ms=d, start_ms=e, now=not s, prio=a,
+        )
         for k, (a, b, c, d, e, _, s) in enumerate(numbers)
-    )
+    )  # fmt: skip
     wishes = tuple(wish(c, row[5]) for c, row in zip(rows, numbers, strict=True))
     for first in (guard.start(0), normal()):
         state = first
         for k in range(6):
             now_ms = 100_000 + k * 1000
             fresh = None if reading is None else Meter(now_ms if k % 2 else reading.at_ms, *reading[1:])
-            state, out = guard.vet(state, Snapshot(fresh, limit, -1, 0, rows), wishes, SETTINGS, now_ms)
+            shot = Snapshot(fresh, limit, wired, feeders, rows)
+            state, out = guard.vet(state, shot, wishes, SETTINGS, now_ms)
             assert all(o.ma == 0 or MIN_MA <= o.ma <= w.ma for o, w in zip(out, wishes, strict=True))
 
 

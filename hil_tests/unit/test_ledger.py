@@ -69,7 +69,7 @@ class Wire:
     """One charger and its controller, a network that keeps, repeats and reorders, and a charger's clock that drifts."""
 
     def __init__(self, fallback_ma: int, clock_permille: int) -> None:
-        charging = ChargingConfig(fallback_ma, 60_000, 9000, 420, ())
+        charging = ChargingConfig(fallback_ma, 60_000, 9000, 420, (), 8)
         self.fleet = Fleet([ChargerConfig("a", 1, True, 32_000)], charging, lambda _wish, now_ms: now_ms + 36_000_000)
         self.fleet.epoch = 1
         self.fallback_ma, self.clock_permille = fallback_ma, clock_permille

@@ -143,10 +143,58 @@ def test_no_car_charges_below_6_a(pilot_a: float, *, draws: bool) -> None:
 
 
 def test_no_car_draws_more_than_it_can() -> None:
-    """A 16 A car stays at 16 A however much it is allowed."""
+    """A 16 A car stays at 16 A however much it is allowed, in its first seconds too."""
     plant = plant_of(one_car(max_a=16))
     plant.pilot_a[:] = 32.0
-    assert max(currents(plant, 120)) == pytest.approx(16 * 0.95)
+    drawn = currents(plant, 120)
+    assert max(drawn) <= 16.0
+    assert drawn[-1] == pytest.approx(16 * 0.95)
+
+
+def test_a_car_that_begins_overshoots_for_two_seconds() -> None:
+    """Told 10 A, it draws more than that for a moment, and then its 95 %."""
+    plant = plant_of(one_car())
+    plant.pilot_a[:] = 10.0
+    drawn = currents(plant, 120)
+    above = [amps for amps in drawn if amps > 10.0]
+    assert 1 <= len(above) <= 3
+    assert max(above) <= 10.0 * 1.10
+    assert drawn[-1] == pytest.approx(9.5)
+
+
+def test_a_sleeper_wakes_when_the_offer_is_taken_away_and_made_again() -> None:
+    """It ignores the first offer for ever; after a pause it charges."""
+    plant = plant_of(replace(one_car(), sleeper=np.array([True])))
+    plant.pilot_a[:] = 16.0
+    assert max(currents(plant, 600)) == 0.0
+    plant.pilot_a[:] = 0.0
+    currents(plant, 10)
+    plant.pilot_a[:] = 16.0
+    assert currents(plant, 120)[-1] == pytest.approx(16 * 0.95)
+
+
+def test_a_deaf_car_keeps_what_it_was_offered_until_it_is_stopped() -> None:
+    """A lower pilot does not lower it; no pilot does."""
+    plant = plant_of(replace(one_car(), deaf=np.array([True])))
+    plant.pilot_a[:] = 32.0
+    currents(plant, 120)
+    plant.pilot_a[:] = 8.0
+    assert currents(plant, 60)[-1] == pytest.approx(32 * 0.95)
+    plant.pilot_a[:] = 0.0
+    assert currents(plant, 60)[-1] == 0.0
+
+
+def test_a_three_phase_car_loads_all_phases_and_charges_three_times_as_fast() -> None:
+    """Its current flows on each conductor; its energy counts all three."""
+    plant = plant_of(replace(one_car(max_a=16), lines=np.array([3])))
+    quiet = plant.step().i_a
+    plant.pilot_a[:] = 16.0
+    currents(plant, 60)
+    bar = plant.step()
+    assert (bar.i_a - quiet > 10.0).all()
+    before_wh = float(plant.delivered_wh[0])
+    plant.step()
+    assert plant.delivered_wh[0] - before_wh == pytest.approx(3 * 16 * 0.95 * VOLT * EV_PF / 3600.0)
 
 
 def test_a_charge_tapers_and_ends_at_its_energy() -> None:

@@ -1,0 +1,358 @@
+"""The working sheet of one step: every charger sorted, every sum taken, in one pass.
+
+A gateway has thousands of chargers and a few milliseconds, so there is one loop over all of them; sums are kept by
+place and only then by constraint. Constraints are numbered: the three phases of the transformer, the transformer as a
+whole (mA on all conductors together, at the mean voltage), then three phases for each feeder.
+"""
+
+from collections import namedtuple
+
+from edge.core.model import (
+    ASLEEP,
+    CHARGING,
+    DONE,
+    FAULT,
+    FAULTED,
+    FINISHED,
+    FULL,
+    LEND_PERMILLE_MAX,
+    MIN_MA,
+    NEVER,
+    NO_CAR,
+    RAMPING,
+    REST,
+    SETTLED_EXTRA_MA,
+    SHARED,
+    SILENT,
+    STAGGER,
+    UNCONTROLLED,
+    UNPLUGGED,
+    WAIT_ROOM,
+    WAIT_TURN,
+    WAIT_VALLEY,
+    WAITING,
+    Charger,
+    Command,
+    Settings,
+    Snapshot,
+    binding,
+    fold,
+    mean_mv,
+)
+
+LATE_MS = 10000
+"""A charger that for so long draws more than it was told disobeys: it counts as measured (a car follows within 5 s)."""
+
+OBEY_MA = 1000
+"""Drawing this much more than told is still obeying: chargers round, and their meters are class 1 to 2."""
+
+WAKE_MS = 120000
+"""A car that is offered current and draws none for so long is asleep: it is stopped and started again."""
+
+WAKE_TRIES, WAKE_AGAIN_MS = 3, 1800000
+"""After so many attempts to wake a car it is tried only so often."""
+
+REST_MS = 240000
+"""A stopped car rests this long: contactors wear, and cars do not like to be woken twice."""
+
+HURRY = 16
+"""Nobody waits for its start longer than this part of the time it has left."""
+
+STAGGER_MS = 600000
+"""Starts that one moment sets free together (the valley, a limit that rises, an outage that ends) spread over this."""
+
+TRIM_MA, TRIM_MS = 3000, 600000
+"""A settled car that leaves so much of its setpoint unused is told what it draws, and not offered more for so long."""
+
+NEED_MARGIN_WH = 50
+
+Unit = namedtuple(
+    "Unit",
+    ("id", "told_ma", "on", "since_ms", "raised_ms", "late_ms", "idle_ms", "tries", "delay_ms", "cap_ma", "cap_ms"),
+)
+"""What control remembers of a charger: what it was told, since when it is on or off, its last raise, since when it
+disobeys, since when it is offered current in vain, how often it was woken, its own delay among starts set free
+together, what its car was seen to use at most, and when."""
+
+NEW = Unit("", 0, False, NEVER, NEVER, NEVER, NEVER, 0, 0, 0, NEVER)
+
+_NOTHING = Command("", 0, NO_CAR, -1, False)
+
+_IDLE_REASON = {UNPLUGGED: NO_CAR, FINISHED: DONE, FAULTED: FAULT}
+
+_RUNNING_REASONS = (FULL, SHARED, RAMPING)
+READY_REASONS = (WAIT_ROOM, WAIT_TURN, UNCONTROLLED)
+"""Why a car waits that might begin at once, were there room."""
+
+
+class Sheet:
+    """A target and a reason for each charger, changed in place until the step is finished; all sums beside them."""
+
+    def __init__(self, snapshot: Snapshot, settings: Settings, now_ms: int) -> None:
+        self.snapshot, self.settings, self.now_ms = snapshot, settings, now_ms
+        self.mv = mean_mv(snapshot.meter) if snapshot.meter is not None else 220000
+        self.bind = [binding(place, len(snapshot.feeders)) for place in snapshot.places]
+        self.lines = [place.lines for place in snapshot.places]
+
+    def admit(
+        self, units: tuple[Unit, ...], commands: tuple[Command, ...], ranked: list[bool], release_ms: int
+    ) -> None:
+        """Sort every charger into running, waiting or neither, and give it what it has.
+
+        ``units`` and ``commands`` are of the step before, ``ranked`` says whom the last review has seen, ``release_ms``
+        when something last set many starts free together.
+        """
+        chargers, now_ms = self.snapshot.chargers, self.now_ms
+        many = len(chargers)
+        self.units = _remember(units, chargers, now_ms)
+        self.target, self.reason, self.phase = [0] * many, [NO_CAR] * many, [-1] * many
+        self.session = [False] * many
+        if len(commands) != many:
+            commands = (_NOTHING,) * many
+        if len(ranked) != many:
+            ranked = [False] * many
+        self.unseen = self.hurry = False
+        reason = self.reason
+        for k, row in enumerate(chargers):
+            why = _idle(row)
+            if why >= 0:
+                reason[k] = why
+            else:
+                self.session[k] = True
+                if not ranked[k]:
+                    self.unseen = True
+                    self.hurry = self.hurry or row.now
+                if row.set_ma >= MIN_MA and row.possible_ma >= MIN_MA:
+                    self._keep(k, row, commands[k])
+                elif row.start_ms > now_ms and not row.now:
+                    reason[k] = WAIT_VALLEY
+                else:
+                    self._wait(k, row, commands[k], release_ms)
+
+    def _keep(self, k: int, row: Charger, was: Command) -> None:
+        """A running car keeps what it has; what it does not use goes to others, and its lease with it."""
+        unit, most = self.units[k], row.max_ma
+        if unit.idle_ms != NEVER and self.now_ms - unit.idle_ms >= WAKE_MS:
+            self.reason[k] = ASLEEP
+            return
+        if row.need_wh <= 0 and row.start_ms > self.now_ms:
+            self.reason[k] = DONE  # it has what it asked for; more is for the valley
+            return
+        has = min(row.set_ma, most)
+        self.reason[k] = SHARED if has < most else FULL
+        if row.settled and has - row.ma >= TRIM_MA and has > MIN_MA:
+            has = max((row.ma + SETTLED_EXTRA_MA + 999) // 1000 * 1000, MIN_MA)
+            self.units[k] = _capped(unit, has, self.now_ms)
+        self.target[k] = has
+        if was.ma == has and was.reason in _RUNNING_REASONS:
+            # Between reviews and fresh readings a charger keeps the reason it had.
+            self.reason[k], self.phase[k] = was.reason, was.phase
+
+    def _wait(self, k: int, row: Charger, was: Command, release_ms: int) -> None:
+        """Why a car that might be charged is not: it sleeps, it rests, its turn has not come, there is no room."""
+        unit, now_ms = self.units[k], self.now_ms
+        off_ms = now_ms - unit.since_ms
+        if unit.tries >= WAKE_TRIES and off_ms < WAKE_AGAIN_MS:
+            self.reason[k] = ASLEEP
+        elif row.now:
+            self.reason[k] = WAIT_ROOM
+        elif 0 <= off_ms < REST_MS:
+            self.reason[k] = REST
+        elif now_ms - max(row.start_ms, release_ms) < min(unit.delay_ms, (row.depart_ms - now_ms) // HURRY):
+            self.reason[k] = STAGGER
+        elif was.reason in READY_REASONS:
+            self.reason[k], self.phase[k] = was.reason, was.phase
+        else:
+            self.reason[k] = WAIT_ROOM
+
+    def add_up(self) -> None:
+        """Who draws and who may draw what, by constraint in mA.
+
+        ``draw``: proven. ``landed``: expected once all have obeyed. ``booked``: expected, with what is still possible
+        from before. ``bound``: the most there may be. ``lent``: what settled chargers leave of that.
+        """
+        count = len(self.snapshot.places)
+        draw, landed, booked, bound, lent = [0] * count, [0] * count, [0] * count, [0] * count, [0] * count
+        for k, row in enumerate(self.snapshot.chargers):
+            ma, possible, has, place = row.ma, row.possible_ma, self.target[k], row.place
+            if row.silent:
+                # What it draws is in the base, for it proves nothing; what it may draw on top of that comes here.
+                landed[place] += max(possible - ma, row.fallback_ma)
+                booked[place] += possible
+                bound[place] += possible
+                continue
+            if ma > 0:
+                draw[place] += ma
+            if not possible and not has:
+                continue
+            full = max(has, possible)
+            bound[place] += full
+            if row.settled:
+                booked[place] += ma
+                has = min(has, ma)
+                if ma + SETTLED_EXTRA_MA < full:
+                    lent[place] += full - ma - SETTLED_EXTRA_MA
+            else:
+                booked[place] += full
+            if row.set_ma < MIN_MA or ma > row.set_ma + OBEY_MA:
+                has = max(has, self._beyond(k, row))
+            landed[place] += has
+        places, feeders = self.snapshot.places, len(self.snapshot.feeders)
+        self.draw = fold(places, draw, feeders, proven=True)
+        self.landed = fold(places, landed, feeders)
+        self.booked = fold(places, booked, feeders)
+        self.bound = fold(places, bound, feeders)
+        self.lent = fold(places, lent, feeders)
+
+    def _beyond(self, k: int, row: Charger) -> int:
+        """What a charger draws, or goes on drawing, whatever its target is: one that disobeys, one at its fallback."""
+        late_ms = self.units[k].late_ms
+        if late_ms != NEVER and self.now_ms - late_ms >= LATE_MS:
+            ma: int = row.ma
+            return ma
+        return min(row.possible_ma, row.fallback_ma) if row.set_ma < MIN_MA else 0
+
+    def rated(self) -> list[int]:
+        """The rating of each constraint, mA."""
+        rated_ma = self.settings.rated_ma
+        rated = [rated_ma, rated_ma, rated_ma, self.settings.rated_va * 1000000 // self.mv]
+        for feeder in self.snapshot.feeders:
+            rated += [feeder.limit_ma] * 3
+        return rated
+
+    def line(self, margin_permille: int) -> list[int]:
+        """What each constraint may carry, mA: the limit less a margin of rating; a feeder's own limit less the same."""
+        limit = self.snapshot.limit_permille
+        rated = self.rated()
+        return [rated[i] * ((limit if i < 4 else 1000) - margin_permille) // 1000 for i in range(len(rated))]
+
+    def free(self, usual: list[int], highest: list[int], margin_permille: int) -> list[int]:
+        """What may be given, by constraint in mA, above these base loads.
+
+        Above the usual one to the limit less the margin by what cars are expected to draw, and above the highest one to
+        the limit itself by what they might draw.
+        """
+        line, limit, rated = self.line(margin_permille), self.line(0), self.rated()
+        free = []
+        for i in range(len(line)):
+            lent = min(self.lent[i], rated[i] * LEND_PERMILLE_MAX // 1000)
+            free.append(min(line[i] - usual[i] - self.booked[i], limit[i] - highest[i] - self.bound[i] + lent))
+        return free
+
+    def most(self, k: int) -> int:
+        """The most that helps this charger's car, whole amperes: its plate, or what its car was lately seen to use."""
+        unit = self.units[k]
+        most: int = self.snapshot.chargers[k].max_ma
+        if self.now_ms - unit.cap_ms < TRIM_MS and unit.cap_ma < most:
+            most = unit.cap_ma
+        return most // 1000 * 1000
+
+    def draws(self, k: int) -> int:
+        """What this charger is expected to draw of its target, mA."""
+        charger = self.snapshot.chargers[k]
+        have = self.target[k]
+        ma: int = charger.ma if charger.settled and charger.ma < have else have
+        return ma
+
+    def spend(self, free: list[int], k: int, ma: int) -> None:
+        """Take ``ma`` of a charger from a room (a negative one gives back)."""
+        place = self.snapshot.chargers[k].place
+        free[3] -= ma * self.lines[place]
+        for i in self.bind[place]:
+            free[i] -= ma
+
+    def room(self, place: int, free: list[int]) -> tuple[int, int]:
+        """What is free for a charger here, mA on each conductor, and the constraint that binds (3: the total)."""
+        spare, where = free[3] // self.lines[place], 3
+        for i in self.bind[place]:
+            if free[i] < spare:
+                spare, where = free[i], i
+        return spare, where
+
+    def say(self, k: int, reason: int, where: int = 3) -> None:
+        """Why this charger has what it has, and which constraint that speaks of."""
+        self.reason[k] = reason
+        self.phase[k] = -1 if where == 3 else where
+
+    def laxity_ms(self, charger: Charger) -> int:
+        """Time to departure less the time still needed at full power, in ms; negative once it cannot be met."""
+        power_va = charger.max_ma * self.lines[charger.place] * self.mv // 1000000
+        aim_wh = max(min(charger.aim_wh, charger.need_wh), 0)
+        need_ms = aim_wh * 3600000 // power_va if power_va > 0 else 0
+        laxity: int = charger.depart_ms - self.now_ms - need_ms
+        return laxity
+
+
+def _idle(row: Charger) -> int:
+    """Why a charger has no session that control could serve; -1 when it has one."""
+    if row.silent:
+        return SILENT
+    if row.plug != CHARGING and row.plug != WAITING:  # noqa: PLR1714 - runs for every charger and tick
+        return _IDLE_REASON.get(row.plug, FAULT)
+    if row.max_ma < MIN_MA:
+        return FAULT
+    return DONE if row.need_wh <= NEED_MARGIN_WH and row.plug != CHARGING else -1
+
+
+def _remember(units: tuple[Unit, ...], chargers: tuple[Charger, ...], now_ms: int) -> list[Unit]:
+    """What is remembered of each charger, in the chargers' order, with what has changed since the step before."""
+    if [unit.id for unit in units] == [row.id for row in chargers]:
+        rows = list(units)
+    else:
+        known = {unit.id: unit for unit in units}
+        rows = [known.get(row.id, NEW) for row in chargers]
+    for k, row in enumerate(chargers):
+        unit = rows[k]
+        told, ma = row.set_ma, row.ma
+        idle = told >= MIN_MA and row.plug == WAITING and not row.silent
+        if (
+            told != unit.told_ma
+            or (ma > told + OBEY_MA and not row.silent) != (unit.late_ms != NEVER)
+            or idle != (unit.idle_ms != NEVER)
+            or not unit.id
+        ):
+            rows[k] = _follow(unit, row, idle, now_ms)
+    return rows
+
+
+def _follow(unit: Unit, row: Charger, idle: bool, now_ms: int) -> Unit:
+    """Remember what has changed at a charger. On is who was told so: a start that was never sent is none."""
+    told = row.set_ma
+    on = told >= MIN_MA
+    new = not unit.id
+    since_ms = unit.since_ms if unit.on == on else now_ms
+    raised_ms = now_ms if told > unit.told_ma and not new else unit.raised_ms
+    late = row.ma > told + OBEY_MA and not row.silent
+    late_ms = NEVER if not late else now_ms if unit.late_ms == NEVER else unit.late_ms
+    idle_ms = NEVER if not idle else now_ms if unit.idle_ms == NEVER else unit.idle_ms
+    tries = 0 if row.plug != WAITING else unit.tries
+    delay_ms = unit.delay_ms
+    if new:
+        spread = 0
+        for letter in row.id:
+            spread = (spread * 33 + ord(letter)) % 65536
+        # Ids that follow one another are set apart by the golden section.
+        delay_ms = spread * 40503 % 65536 * STAGGER_MS // 65536
+    if unit.on and not on and unit.idle_ms != NEVER and now_ms - unit.idle_ms >= WAKE_MS:
+        tries += 1
+    return Unit(
+        row.id,
+        told,
+        on,
+        since_ms,
+        raised_ms,
+        late_ms,
+        idle_ms,
+        tries,
+        delay_ms,
+        unit.cap_ma,
+        unit.cap_ms if on else NEVER,
+    )
+
+
+def _capped(unit: Unit, cap_ma: int, now_ms: int) -> Unit:
+    """Remember that its car uses no more than this."""
+    return Unit(
+        unit.id, unit.told_ma, unit.on, unit.since_ms, unit.raised_ms, unit.late_ms, unit.idle_ms, unit.tries,
+        unit.delay_ms, cap_ma, now_ms,
+    )  # fmt: skip

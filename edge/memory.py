@@ -1,0 +1,243 @@
+"""What an area has learned of itself: residents' load by quarter of an hour, and how its evenings go.
+
+Until a quarter of an hour has been seen, a stated cautious profile stands in: the shape of the studied communities with
+a valley of half the peak where theirs is 40 %, scaled by what the meter shows. Nothing here decides anything: the
+planner reads it, and control does not need it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+log = logging.getLogger("taiqu")
+
+QUARTERS = 96
+DAY_MIN = 1440
+QUARTER_MIN = 15
+NOON_MIN = 720
+NUMBER_MAX = 1e9
+
+# Residents' load as a share of their evening peak, by hour of the day: cautious on day one.
+DAY_ONE = (
+    0.55, 0.50, 0.50, 0.50, 0.50, 0.50, 0.55, 0.60, 0.65, 0.65, 0.65, 0.70,
+    0.70, 0.65, 0.65, 0.65, 0.65, 0.70, 0.80, 0.92, 1.00, 1.00, 0.85, 0.65,
+)  # fmt: skip
+# When cars come home on day one, in minutes after noon: equally spaced quantiles, first to last.
+DAY_ONE_ARRIVE_MIN = (240, 285, 312, 337, 360, 383, 408, 435, 480)
+
+RECENT_MS = 300_000
+"""What is recent in residents' load: the kettles of five minutes even out."""
+NEW_DAY = 0.3
+"""What a new day counts against all days before."""
+NEW_WISH = 0.02
+"""What a new wish counts against all wishes before."""
+RATIO_BOUNDS = (0.7, 1.6)
+"""How far today's load may depart from what was learned before the difference counts as a fault of the meter."""
+
+
+@dataclass(slots=True)
+class Memory:
+    """Learned values; ``as_json`` and ``from_json`` carry them over a restart."""
+
+    profile_va: list[float | None] = field(default_factory=lambda: [None] * QUARTERS)
+    arrivals: list[float] = field(default_factory=lambda: [0.0] * QUARTERS)
+    """Sessions that began in each quarter of an hour, mean of the nights seen."""
+    nights: int = 0
+    depart_min: float | None = None
+    """When cars usually leave, minutes of the local day: what their wishes say, the recent ones more."""
+    peak_va: float = 0.0
+    """The highest evening peak that the cautious shape makes of what was seen."""
+    seen: int = 0
+    """Sessions since noon."""
+    today: list[int] = field(default_factory=lambda: [0] * QUARTERS)
+    month: str = ""
+    granted: dict[str, int] = field(default_factory=dict)
+    """How often each charger was charged at once in this month."""
+    _quarter: int = -1
+    _sum: float = 0.0
+    _count: int = 0
+    recent_va: float = 0.0
+
+    def note_base(self, minute: float | None, base_va: float, period_ms: int) -> None:
+        """Take one reading of residents' load in, at a minute of the local day; ``period_ms`` apart from the last.
+
+        Without local time only what is recent is known.
+        """
+        if minute is not None:
+            quarter = int(minute) // QUARTER_MIN
+            if quarter != self._quarter:
+                self._close_quarter(quarter)
+            self._sum += base_va
+            self._count += 1
+        keep = max(RECENT_MS / period_ms, 1.0)
+        self.recent_va = base_va if self.recent_va == 0.0 else self.recent_va + (base_va - self.recent_va) / keep
+
+    def _close_quarter(self, quarter: int) -> None:
+        old = self._quarter
+        if old >= 0 and self._count:
+            mean = self._sum / self._count
+            was = self.profile_va[old]
+            self.profile_va[old] = mean if was is None else was + (mean - was) * NEW_DAY
+            self.peak_va = max(self.peak_va, mean / day_one(old * QUARTER_MIN))
+        if old >= 0 and (old * QUARTER_MIN < NOON_MIN) != (quarter * QUARTER_MIN < NOON_MIN) and old < quarter:
+            self._close_night()
+        self._quarter, self._sum, self._count = quarter, 0.0, 0
+
+    def _close_night(self) -> None:
+        if self.seen or self.nights:
+            keep = 1.0 - NEW_DAY if self.nights else 0.0
+            self.arrivals = [keep * a + (1.0 - keep) * t for a, t in zip(self.arrivals, self.today, strict=True)]
+            self.nights += 1
+        self.seen, self.today = 0, [0] * QUARTERS
+
+    def note_arrivals(self, minute: float, count: int) -> None:
+        """So many sessions have begun."""
+        self.seen += count
+        self.today[int(minute) // QUARTER_MIN] += count
+
+    def grant(self, charger: str, month: str, most: int) -> bool:
+        """May this charger be charged at once again this month? A yes is counted."""
+        if month != self.month:
+            self.month, self.granted = month, {}
+        count = self.granted.get(charger, 0)
+        if count >= most:
+            return False
+        self.granted[charger] = count + 1
+        return True
+
+    def note_departure(self, minute: float) -> None:
+        """A wish has said when its car will leave."""
+        if self.depart_min is None:
+            self.depart_min = minute
+        else:
+            # The shorter way round the clock.
+            apart = (minute - self.depart_min + NOON_MIN) % DAY_MIN - NOON_MIN
+            self.depart_min = (self.depart_min + apart * NEW_WISH) % DAY_MIN
+
+    def base_va(self, minute: float, ahead_min: float) -> float:
+        """Residents' load to be expected ``ahead_min`` minutes after ``minute`` of the local day, VA.
+
+        Today's difference from what was learned is taken along.
+        """
+        then = int(minute + ahead_min) % DAY_MIN
+        learned, here = self.profile_va[then // QUARTER_MIN], self.profile_va[int(minute) // QUARTER_MIN]
+        if learned is None:
+            return day_one(then) * max(self.peak_va, self.recent_va / day_one(minute))
+        if here is None or here <= 0.0 or self.recent_va <= 0.0:
+            return learned
+        low, high = RATIO_BOUNDS
+        return learned * min(max(self.recent_va / here, low), high)
+
+    def usual_arrivals(self, chargers: int) -> tuple[float, tuple[int, ...]]:
+        """(cars a night, quantiles of their arrival in minutes after noon); on day one every charger is expected."""
+        total = sum(self.arrivals)
+        if total < 1.0:
+            return float(chargers), DAY_ONE_ARRIVE_MIN
+        order = [(q - NOON_MIN // QUARTER_MIN) % QUARTERS for q in range(QUARTERS)]
+        by_time = sorted((order[q], self.arrivals[q]) for q in range(QUARTERS))
+        quantiles: list[int] = []
+        passed, steps = 0.0, 16
+        for slot, cars in by_time:
+            while len(quantiles) <= steps and passed + cars >= total * len(quantiles) / steps and cars > 0.0:
+                inside = (total * len(quantiles) / steps - passed) / cars
+                quantiles.append(round((slot + inside) * QUARTER_MIN))
+            passed += cars
+        while len(quantiles) <= steps:
+            quantiles.append(quantiles[-1] if quantiles else DAY_MIN // 4)
+        return total, tuple(quantiles)
+
+    def as_json(self) -> dict[str, Any]:
+        """What is worth keeping."""
+        return {
+            "profile_va": [None if v is None else round(v) for v in self.profile_va],
+            "arrivals": [round(a, 2) for a in self.arrivals],
+            "nights": self.nights,
+            "peak_va": round(self.peak_va),
+            "depart_min": None if self.depart_min is None else round(self.depart_min),
+            "month": self.month,
+            "granted": self.granted,
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Memory:
+        """What was kept. Raises ValueError when it is not what ``as_json`` writes."""
+        try:
+            profile = [None if v is None else _number(v) for v in data["profile_va"]]
+            arrivals = [_number(a) for a in data["arrivals"]]
+            nights, peak_va = _number(data["nights"]), _number(data["peak_va"])
+            leaves = data.get("depart_min")
+            depart_min = None if leaves is None else _number(leaves) % DAY_MIN
+            month = str(data.get("month", ""))[:7]
+            granted = {str(name): int(_number(count)) for name, count in data.get("granted", {}).items()}
+        except (AttributeError, KeyError, TypeError, ValueError) as err:
+            raise ValueError(f"not a memory of an area: {err!r}") from None
+        if len(profile) != QUARTERS or len(arrivals) != QUARTERS:
+            raise ValueError("not a memory of an area: 96 quarters of an hour are expected")
+        return cls(profile, arrivals, int(nights), depart_min, peak_va, month=month, granted=granted)
+
+
+def _number(value: object) -> float:
+    """A number as ``as_json`` writes them. Raises ValueError."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < NUMBER_MAX:
+        raise ValueError(f"{str(value)[:20]} is no number from 0 to {NUMBER_MAX:.0e}")
+    return float(value)
+
+
+def day_one(minute: float) -> float:
+    """The cautious shape at a minute of the local day, linear between hours."""
+    hour, inside = divmod(minute / 60.0, 1.0)
+    a, b = DAY_ONE[int(hour) % 24], DAY_ONE[(int(hour) + 1) % 24]
+    return a + (b - a) * inside
+
+
+SAVE_MS = 3_600_000
+FILE_MAX = 1_000_000
+
+
+class MemoryFile:
+    """Keeps a memory in a file, once an hour and at the end. What cannot be read or written is said, and not needed."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self._saved_ms: int | None = None
+
+    def load(self) -> Memory:
+        """What was kept; an empty memory where there is none."""
+        if self.path is None:
+            return Memory()
+        try:
+            with self.path.open(encoding="utf-8") as file:
+                return Memory.from_json(json.loads(file.read(FILE_MAX)))
+        except FileNotFoundError:
+            return Memory()
+        except (OSError, ValueError, RecursionError) as err:
+            log.warning("memory %s: %s. Learning begins anew", self.path, err)
+            return Memory()
+
+    def keep(self, memory: Memory, now_ms: int) -> None:
+        """Save it when an hour has passed."""
+        if self._saved_ms is None:
+            self._saved_ms = now_ms
+        elif now_ms - self._saved_ms >= SAVE_MS:
+            self._saved_ms = now_ms
+            self.save(memory)
+
+    def save(self, memory: Memory) -> None:
+        """Write it beside and move it into place, so that a power cut leaves the old one."""
+        if self.path is None:
+            return
+        beside = self.path.with_name(self.path.name + ".new")
+        try:
+            beside.write_text(json.dumps(memory.as_json()), encoding="utf-8")
+            beside.replace(self.path)
+        except OSError as err:
+            log.warning("memory %s: %s. What was learned is not kept", self.path, err.strerror or err)
+            with suppress(OSError):
+                beside.unlink(missing_ok=True)

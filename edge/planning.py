@@ -1,0 +1,199 @@
+"""Between the tick and the planner: makes the planner's question of what is known, and hands its answer to the fleet.
+
+The question is plain data and the answer too, so the planner may run in a process of its own: the tick never waits for
+it. A bench that grants virtual time asks it in place, so that a night is the same every time.
+"""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from multiprocessing import get_context
+from typing import TYPE_CHECKING, Protocol
+
+from edge import config as cfg
+from edge import planner
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
+    from edge.core.model import Place
+    from edge.memory import Memory
+
+log = logging.getLogger("taiqu")
+
+PLAN_MS = 300_000
+NEW_MS = 10_000
+"""A plan is asked for this often, and so soon after a car has come or a wish was heard."""
+SLOT_MS = 900_000
+SLOTS_MAX = 160
+"""Forty hours ahead: the longest stay that is planned to its end."""
+USE = 0.94
+"""The share of the forecast room that is planned with: cars taper, draw 95 % of what they may, and leave early."""
+MINUTE_MS = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What the planner is asked."""
+
+    wants: tuple[planner.Want, ...]
+    slots: tuple[planner.Slot, ...]
+    places: tuple[Place, ...]
+    mv: int
+    share: float
+
+
+def answer(question: Question) -> planner.Proposal:
+    """Ask the planner."""
+    q = question
+    return planner.propose(q.wants, q.slots, q.places, q.mv, q.share)
+
+
+class Runner(Protocol):
+    """Where the planner runs."""
+
+    def ask(self, question: Question) -> None:
+        """Begin to work on a question; one at a time."""
+        ...
+
+    def take(self) -> planner.Proposal | None:
+        """The answer, once, when it is there."""
+        ...
+
+    @property
+    def busy(self) -> bool:
+        """Is a question still being worked on?"""
+        ...
+
+    def close(self) -> None:
+        """No more questions."""
+        ...
+
+
+class Inline:
+    """In place: for virtual time."""
+
+    busy = False
+
+    def __init__(self) -> None:
+        self._proposal: planner.Proposal | None = None
+
+    def ask(self, question: Question) -> None:
+        """Answer at once."""
+        self._proposal = answer(question)
+
+    def take(self) -> planner.Proposal | None:
+        """The last answer."""
+        proposal, self._proposal = self._proposal, None
+        return proposal
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class Beside:
+    """In a process of its own, of lower importance. When it dies there is no plan, and control goes on without."""
+
+    def __init__(self) -> None:
+        self._pool = ProcessPoolExecutor(1, get_context("spawn"), initializer=_be_nice)
+        self._future: Future[planner.Proposal] | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Is a question still being worked on?"""
+        return self._future is not None and not self._future.done()
+
+    def ask(self, question: Question) -> None:
+        """Hand the question over. A pool that broke is replaced."""
+        try:
+            self._future = self._pool.submit(answer, question)
+        except RuntimeError:  # BrokenProcessPool is one
+            self._pool = ProcessPoolExecutor(1, get_context("spawn"), initializer=_be_nice)
+            self._future = self._pool.submit(answer, question)
+
+    def take(self) -> planner.Proposal | None:
+        """The answer, once, when it is there; none when the process died."""
+        if self._future is None or not self._future.done():
+            return None
+        future, self._future = self._future, None
+        if (trouble := future.exception()) is not None:
+            log.warning("planner: no plan (%r). Control goes on without a new one", trouble)
+            return None
+        return future.result()
+
+    def close(self) -> None:
+        """Leave at once; what is not answered is not needed."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _be_nice() -> None:
+    """The planner gives way to the tick, and leaves Ctrl-C to it."""
+    import os  # noqa: PLC0415 - runs in the planner's process only
+    import signal  # noqa: PLC0415 - same
+
+    os.nice(10)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def slots_ahead(
+    config: cfg.AreaConfig,
+    memory: Memory,
+    zone: ZoneInfo,
+    wall_s: float,
+    now_ms: int,
+    until_ms: int,
+    skew: tuple[int, int, int],
+    feeders_ma: tuple[int, ...],
+    mv: int,
+) -> tuple[planner.Slot, ...]:
+    """Quarters of an hour from now on with price and room.
+
+    ``skew``: each phase's share of residents' load in permille of an even third; ``feeders_ma``: room on each feeder's
+    phases, taken as it is now. Local time is asked anew for each slot, so that a change of the clock is in the plan.
+    """
+    minute = local_minute(zone, wall_s)
+    slots = []
+    start_ms = now_ms
+    end_ms = now_ms + SLOT_MS - round(minute * MINUTE_MS) % SLOT_MS
+    for _ in range(SLOTS_MAX):
+        middle_ms = (start_ms + end_ms) // 2
+        ahead_min = (middle_ms - now_ms) / MINUTE_MS
+        local_min = int(local_minute(zone, wall_s + ahead_min * 60.0))
+        line = cfg.limit_permille_at(config, local_min) - config.margin_permille
+        base_va = memory.base_va(minute, local_min - minute if local_min >= minute else local_min - minute + 1440)
+        even_ma = base_va / 3.0 * 1000.0 / (mv / 1000.0)
+        room = [int((config.rated_ma * line / 1000 - even_ma * share / 1000) * USE) for share in skew]
+        room.append(int((config.rating_va * line / 1000 - base_va) * 1000.0 / (mv / 1000.0) * USE))
+        price = 0.0 if not config.charging.valley or cfg.in_valley(config, local_min) else 1.0
+        slots.append(planner.Slot(start_ms, end_ms, price, (*room, *feeders_ma)))
+        # To the last departure, and into the next valley: who comes before the next plan must know when it begins.
+        if end_ms >= until_ms and any(slot.price == 0.0 for slot in slots):
+            break
+        start_ms, end_ms = end_ms, end_ms + SLOT_MS
+    return tuple(slots)
+
+
+def local_minute(zone: ZoneInfo, wall_s: float) -> float:
+    """Minutes of the local day."""
+    local = datetime.fromtimestamp(wall_s, UTC).astimezone(zone)
+    return local.hour * 60 + local.minute + local.second / 60.0
+
+
+def habits(config: cfg.AreaConfig, memory: Memory, minute: float, now_ms: int) -> planner.Habits:
+    """This night's habits on the controller's clock."""
+    cars, arrive_min = memory.usual_arrivals(len(config.chargers))
+    since_noon_min = (minute - 720.0) % 1440.0
+    noon_ms = now_ms - round(since_noon_min * MINUTE_MS)
+    leaves_min = config.charging.default_depart_min if memory.depart_min is None else round(memory.depart_min)
+    depart_min = (leaves_min - 720) % 1440
+    if depart_min <= arrive_min[-1]:
+        depart_min += 1440
+    return planner.Habits(
+        cars,
+        tuple(noon_ms + at * MINUTE_MS for at in arrive_min),
+        (noon_ms + depart_min * MINUTE_MS,),
+        float(config.charging.default_want_wh),
+    )

@@ -1,0 +1,333 @@
+"""The closed loop without wires: the real ``Controller`` against plant and chargers in one process, second by second.
+
+Everything between meter and setpoint is the product's: fleet, ledger, lease, planner, step, guard. The wires are lists;
+a setpoint arrives a second after it was sent. A night of 324 cars takes a minute of one core, alike for the same seed.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edge import config as cfg
+from edge.clock import Moment
+from edge.core import lease
+from edge.core.model import Meter
+from edge.journal import Journal
+from edge.loop import Controller
+from edge.memory import QUARTERS, Memory
+from edge.ports import ChargerState, Wish
+from hil_tests.rig.cases import NIGHT_S, PRICE_CHEAP, PRICE_DEAR
+from hil_tests.rig.chargers import Chargers
+from hil_tests.rig.community import BASE_PF, EV_PF, VALLEY_S, VOLT, Floats, appliances_kw
+from hil_tests.rig.optimum import max_energy_wh
+from hil_tests.rig.plant import Plant
+from hil_tests.rig.verdict import MET_WITHIN_WH, Recorder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edge.core.model import Command, Snapshot
+    from edge.ports import Message, Setpoint
+    from hil_tests.rig.cases import Night
+    from hil_tests.rig.plant import Busbar
+
+MIDNIGHT_S = 1_768_406_400
+"""2026-01-15 00:00 in Shanghai, Unix seconds."""
+METER_CLASS = 0.005
+METER_NOISE = 0.001
+METER_STEP_MA = 10
+OPTIMUM_SLOT_S = 300
+
+
+class Meterman:
+    """The transformer's meter: a class 0.5 gain of its own, a little noise, steps of 10 mA."""
+
+    def __init__(self, seed: int) -> None:
+        self._rng = np.random.default_rng((seed, 9))
+        self.gain = 1.0 + float(self._rng.uniform(-METER_CLASS, METER_CLASS))
+        self.bar: Busbar | None = None
+
+    def read(self, now_ms: int) -> Meter:
+        """What stands on the busbar, as the meter shows it."""
+        assert self.bar is not None
+        noise = self.gain + self._rng.normal(0.0, METER_NOISE, 3)
+        amps = self.bar.i_a * noise
+        a, b, c = (int(x * 1000.0) // METER_STEP_MA * METER_STEP_MA for x in amps)
+        p_w = int(self.bar.p_kw.sum() * 1000.0 * self.gain)
+        q_var = int(self.bar.q_kvar.sum() * 1000.0 * self.gain)
+        mv = int(VOLT * 1000)
+        return Meter(now_ms, (a + b + c) * mv // 1_000_000, p_w, q_var, (a, b, c), (mv, mv, mv))
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+@dataclass(slots=True)
+class Air:
+    """The wire that is none: messages up, setpoints down."""
+
+    up: list[Message] = field(default_factory=list)
+    down: list[Setpoint] = field(default_factory=list)
+    connected: bool = True
+    trouble: str = ""
+    dropped: int = 0
+
+    def take(self) -> list[Message]:
+        """Everything said since the last call."""
+        heard, self.up = self.up, []
+        return heard
+
+    def send(self, setpoint: Setpoint) -> bool:
+        """On its way."""
+        self.down.append(setpoint)
+        return True
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class Timed(Controller):
+    """The controller with a stopwatch at its decision."""
+
+    def decide(self, snapshot: Snapshot) -> tuple[Command, ...]:
+        """Step and guard, timed."""
+        began = time.perf_counter()
+        commands = super().decide(snapshot)
+        self.__dict__.setdefault("decide_ms", []).append((time.perf_counter() - began) * 1000.0)
+        return commands
+
+
+class ClosedLoop:
+    """One night of a case in the closed loop."""
+
+    def __init__(self, night: Night, margin_permille: int = 15, feeder_a: float | None = None) -> None:
+        self.night = night
+        community = night.case.community
+        seconds = np.arange(NIGHT_S[0], NIGHT_S[1] + 1, dtype=np.float64)
+        mean = np.repeat(night.case.base_kw(seconds)[:, None] / 3.0, 3, axis=1)
+        self.base_kw = appliances_kw(mean, np.random.default_rng((night.seed, 1)))
+        self.plant = Plant(community, night.cars, self.base_kw, NIGHT_S[0])
+        self.rated_a = community.rating_kva * 1000.0 / 3.0 / VOLT
+        self.recorder = Recorder(self.plant, self.rated_a)
+        self.chargers = Chargers(self.plant, night.seed)
+        self.meter, self.air = Meterman(night.seed), Air()
+        self.feeder_limit_a = self.rated_a * night.case.feeder if feeder_a is None else feeder_a
+        self.config = self._config(margin_permille)
+        self.controller = Timed(self.config, self.meter, self.air, Journal(None), memory=self._memory())
+        self.switches = np.zeros(len(night.cars.phase), dtype=np.int64)
+        self.setpoints = 0
+        self.cost = 0.0
+        self.outside_a: list[Floats] = []
+        """What piles outside control draw on each phase, second by second: to the controller that is base load."""
+        self.feeder_a: list[float] = []
+        """The highest phase current of the chargers behind the feeder, second by second."""
+
+    def _config(self, margin_permille: int) -> cfg.AreaConfig:
+        night = self.night
+        community, cars = night.case.community, night.cars
+        feeder_ma = int(self.feeder_limit_a * 1000)
+        rows = [
+            cfg.ChargerConfig(
+                name,
+                7 if night.lines[k] == 3 else 1 << int(cars.phase[k]),
+                True,
+                int(cars.max_a[k]) * 1000,
+                0 if night.behind_feeder[k] else -1,
+            )
+            for k, name in enumerate(self.chargers_ids())
+            if not night.outside[k]
+        ]
+        return cfg.AreaConfig(
+            area_id="bench", rating_va=community.rating_kva * 1000, rated_ma=int(self.rated_a * 1000), secondary_v=380,
+            limit_permille=800, margin_permille=margin_permille, timezone="Asia/Shanghai", windows=(),
+            meter=cfg.MeterConfig("none", "", 0, 1, 1000, 1000), broker=cfg.BrokerConfig("", 0, None, None),
+            charging=cfg.ChargingConfig(0, 60_000, 9000, 7 * 60, ((23 * 60, 8 * 60),), 8), chargers=tuple(rows),
+            path=_NOWHERE, feeders=(cfg.FeederConfig("f", feeder_ma),) if feeder_ma else (),
+        )  # fmt: skip
+
+    def chargers_ids(self) -> list[str]:
+        """The ids on the wire."""
+        return self.chargers.ids
+
+    def _memory(self) -> Memory:
+        """What the controller has learned in nights like this one, as wrong as the case wants it."""
+        case, memory = self.night.case, Memory()
+        for quarter in range(QUARTERS):
+            second = quarter * 900.0 + 450.0
+            second = second if second >= 12 * 3600 else second + 86400.0
+            usual = case.base_kw(np.array([second]))[0] / (case.cold if second >= 22 * 3600 else 1.0)
+            memory.profile_va[quarter] = float(usual) * case.forecast * 1000.0 / BASE_PF
+        cars = case.cars if case.expected_cars is None else case.expected_cars
+        arrive = np.random.default_rng(0).normal(18.0, 1.0, 20_000)
+        share, _ = np.histogram(arrive, bins=np.arange(QUARTERS + 1) * 0.25)
+        memory.arrivals = [float(x) * cars / 20_000 for x in share]
+        memory.nights = 10
+        return memory
+
+    def play(self, until_s: int = NIGHT_S[1], progress: Any = None) -> ClosedLoop:  # noqa: ANN401 - any callable
+        """Play the night."""
+        plant, chargers, night = self.plant, self.chargers, self.night
+        asked = np.zeros(len(night.cars.phase), dtype=bool)
+        on = np.zeros(len(night.cars.phase), dtype=bool)
+        outside_a = np.where(night.outside, night.cars.max_a, 0).astype(np.float64)
+        tariff = np.array((PRICE_DEAR, PRICE_CHEAP))
+        while plant.second < until_s:
+            chargers.before_second()
+            plant.pilot_a[night.outside] = outside_a[night.outside]
+            bar = plant.step()
+            self.recorder.note(bar)
+            self.meter.bar = bar
+            inside_kw = bar.ev_kw - self._outside_kw()
+            self.cost += inside_kw / 3600.0 * float(tariff[int(VALLEY_S[0] < plant.second <= VALLEY_S[1])])
+            if night.outside.any():
+                self._count_outside()
+            if night.case.feeder:
+                self.feeder_a.append(self._feeder_a())
+            now_on = (plant.pilot_a >= 6.0) & plant.plugged & ~plant.full
+            self.switches += now_on != on
+            on = now_on
+            for k in np.flatnonzero(plant.plugged & ~asked).tolist():
+                depart_s = MIDNIGHT_S + int(night.said_depart_s[k])
+                self.air.up.append(Wish(chargers.ids[k], round(float(night.cars.need_wh[k])), depart_s))
+                asked[k] = True
+            for k, plug in chargers.speaking():
+                boot, tick_ms, epoch, seq, a, b, c, w, wh, allowed_ma, lease_ms, max_ma = chargers.said(k, plug)
+                self.air.up.append(
+                    ChargerState(
+                        chargers.ids[k],
+                        boot,
+                        tick_ms,
+                        epoch,
+                        seq,
+                        plug,
+                        (a, b, c),
+                        w,
+                        wh,
+                        allowed_ma,
+                        lease_ms,
+                        chargers.fallback_ma,
+                        max_ma,
+                    )
+                )
+            self.controller.tick(Moment(plant.second * 1000, float(MIDNIGHT_S + plant.second)))
+            sent, self.air.down = self.air.down, []
+            self.setpoints += len(sent)
+            for s in sent:
+                k = chargers.index[s.charger]
+                chargers.judge(k, lease.Setpoint(s.epoch, s.seq, s.boot, s.tick_ms, s.ma, s.lease_ms))
+            if progress is not None and plant.second % 60 == 0:
+                progress(plant.second)
+        return self
+
+    def _outside_kw(self) -> float:
+        return float(self.plant.current_a[self.night.outside].sum()) * VOLT * EV_PF / 1000.0
+
+    def _count_outside(self) -> None:
+        drawn = np.where(self.night.outside, self.plant.current_a, 0.0)
+        phases = np.bincount(self.night.cars.phase, weights=drawn, minlength=3).astype(np.float64)
+        self.outside_a.append(phases)
+        recorder = self.recorder
+        recorder.base_kva[-1] += float(phases.sum()) * VOLT / 1000.0
+        recorder.base_phases_a[-1] = recorder.base_phases_a[-1] + phases
+
+    def _feeder_a(self) -> float:
+        behind = np.where(self.night.behind_feeder, self.plant.current_a, 0.0)
+        three = float(behind[self.night.lines == 3].sum())
+        single = np.bincount(self.night.cars.phase, weights=np.where(self.night.lines == 1, behind, 0.0), minlength=3)
+        return float(single.max()) + three
+
+    def optimum(self, line_permille: int) -> tuple[float, float]:
+        """(the most energy a clairvoyant could deliver under this line, Wh; the least it can cost)."""
+        night, cars = self.night, self.night.cars
+        slots = (NIGHT_S[1] - NIGHT_S[0]) // OPTIMUM_SLOT_S
+        base_a = self.base_kw[1 : slots * OPTIMUM_SLOT_S + 1].reshape(slots, OPTIMUM_SLOT_S, 3).mean(axis=1)
+        base_a *= 1000.0 / VOLT / BASE_PF
+        if self.outside_a:
+            base_a += np.asarray(self.outside_a).reshape(slots, OPTIMUM_SLOT_S, 3).mean(axis=1)
+        hours = OPTIMUM_SLOT_S / 3600.0
+        wh_per_a = VOLT * EV_PF * hours
+        phase = np.maximum(self.rated_a * line_permille / 1000.0 - base_a, 0.0) * wh_per_a
+        total = np.maximum(3.0 * self.rated_a * line_permille / 1000.0 - base_a.sum(axis=1), 0.0) * wh_per_a
+        first = np.ceil((cars.arrive_s - NIGHT_S[0]) / OPTIMUM_SLOT_S).astype(np.int64)
+        last = np.floor((cars.depart_s - NIGHT_S[0]) / OPTIMUM_SLOT_S).astype(np.int64)
+        middle = NIGHT_S[0] + (np.arange(slots) + 0.5) * OPTIMUM_SLOT_S
+        cheap = (middle >= VALLEY_S[0]) & (middle < VALLEY_S[1])
+        # A three-phase car is three sessions of a third: what they can get is no less than what it could.
+        inside = np.flatnonzero(~night.outside)
+        row = np.repeat(inside, night.lines[inside])
+        leg = np.concatenate([np.arange(n) for n in night.lines[inside]])
+        on = np.where(night.lines[row] == 3, leg, cars.phase[row])
+        slot_wh: Floats = cars.max_a[row] * cars.draw[row] * wh_per_a
+        args = (first[row], last[row], cars.need_wh[row] / night.lines[row], slot_wh, total)
+        best = max_energy_wh(*args, phase=on, phase_wh=phase)
+        least = max_energy_wh(*args, phase=on, phase_wh=phase, open_slots=cheap)
+        return best, (least * PRICE_CHEAP + (best - least) * PRICE_DEAR) / 1000.0
+
+    def delivered_wh(self) -> float:
+        """What the controlled cars got, Wh."""
+        return float(self.plant.delivered_wh[~self.night.outside].sum())
+
+    def _minutes_over_feeder(self) -> int:
+        limit_a = self.feeder_limit_a
+        whole = len(self.feeder_a) // 60 * 60
+        return int((np.asarray(self.feeder_a[:whole]).reshape(-1, 60).mean(axis=1) > limit_a).sum())
+
+    def figures(self) -> dict[str, float]:
+        """The numbers of the table."""
+        recorder, plant, night = self.recorder, self.plant, self.night
+        rating = float(night.case.community.rating_kva)
+        controlled = ~night.outside
+        share = plant.delivered_wh[controlled] / night.cars.need_wh[controlled]
+        verdict = recorder.verdict(80.0)
+        above = np.asarray(recorder.s_kva) / rating * 100.0 > 85.0
+        alone = np.asarray(recorder.base_kva) / rating * 100.0 > 80.0
+        ticks = sorted(self.controller.__dict__.get("decide_ms", []))
+        return {
+            "energy_pct": float(plant.delivered_wh[controlled].sum() / night.cars.need_wh[controlled].sum()) * 100.0,
+            "worst_pct": float(share.min()) * 100.0,
+            "met_pct": float((night.cars.need_wh - plant.delivered_wh <= MET_WITHIN_WH)[controlled].mean()) * 100.0,
+            "switches": float(self.switches[controlled].mean()),
+            "jain": float(share.sum() ** 2 / (len(share) * (share**2).sum())),
+            "minutes_over": verdict["minutes_over_limit"],
+            "minutes_over_phase": verdict["minutes_over_phase"],
+            "longest_above_85_s": _longest(above & ~alone),
+            "minutes_over_feeder": self._minutes_over_feeder(),
+            "peak_pct": verdict["peak_loading_pct"],
+            **({"p50_ms": ticks[len(ticks) // 2], "p99_ms": ticks[len(ticks) * 99 // 100]} if ticks else {}),
+        }
+
+
+def uncontrolled(night: Night) -> ClosedLoop:
+    """The same night with every car at full current from the moment it comes home."""
+    loop = ClosedLoop(night)
+    plant = loop.plant
+    plant.pilot_a[:] = night.cars.max_a
+    while plant.second < NIGHT_S[1]:
+        bar = plant.step()
+        loop.recorder.note(bar)
+        cheap = VALLEY_S[0] < plant.second <= VALLEY_S[1]
+        loop.cost += bar.ev_kw / 3600.0 * (PRICE_CHEAP if cheap else PRICE_DEAR)
+    loop.switches[:] = 2
+    return loop
+
+
+def _longest(flags: np.ndarray[Any, np.dtype[np.bool_]]) -> int:
+    """The longest run of true values."""
+    best = here = 0
+    for flag in flags:
+        here = here + 1 if flag else 0
+        best = max(best, here)
+    return best
+
+
+def _nowhere() -> Path:
+    from pathlib import Path as AnyPath  # noqa: PLC0415
+
+    return AnyPath("bench.toml")
+
+
+_NOWHERE = _nowhere()

@@ -1,0 +1,145 @@
+"""The control law against what a clairvoyant could do, in simulated time; whole tables are ``taiqu bench control``."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from hil_tests.rig.cases import CASES, CLOSED, SLOTS
+from hil_tests.rig.closed import ClosedLoop, uncontrolled
+from hil_tests.rig.optimum import max_energy_wh
+from hil_tests.rig.slots import Table, rules
+from tools import bench
+from tools.cli import main
+
+
+def test_calm_night_costs_the_least_there_is() -> None:
+    """A with 324 cars in the five-minute setting: all energy, all of it in the valley, one on and one off a car."""
+    table = Table(CASES["A-324"].draw(1))
+    figures = table.play(rules(table)["taiqu"](), table.optimum()).figures()
+    assert figures["energy"] >= 0.998
+    assert figures["cost"] <= 1.01
+    assert figures["switches"] <= 2.5
+    assert figures["minutes_over"] == 0
+
+
+def test_congested_night_delivers_what_least_laxity_delivers_with_a_tenth_of_its_switching() -> None:
+    """A with 810 cars: within 2 permille of the optimum, worst car 88 %, at most 3.5 on/offs; LLF needs thirty."""
+    table = Table(CASES["A-810"].draw(1))
+    optimum = table.optimum()
+    ours, llf = (table.play(rules(table)[name](), optimum).figures() for name in ("taiqu", "LLF"))
+    assert ours["energy"] >= 0.998
+    assert ours["worst_pct"] >= 88.0
+    assert ours["switches"] <= 3.5
+    assert ours["minutes_over"] == 0
+    assert llf["switches"] > 10 * 2.5
+    assert ours["worst_pct"] > llf["worst_pct"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "energy", "within"), [("FCFS", 0.959, 0.01), ("EDF", 0.995, 0.005), ("LLF", 0.9994, 0.001)]
+)
+def test_known_rules_give_the_published_figures(rule: str, energy: float, within: float) -> None:
+    """What others measured on this very night: the bench is theirs, so the comparison is fair."""
+    table = Table(CASES["A-810"].draw(1))
+    assert table.play(rules(table)[rule](), table.optimum()).figures()["energy"] == pytest.approx(energy, abs=within)
+
+
+def test_surprise_of_twice_the_cars_is_answered() -> None:
+    """324 are usual and 810 come."""
+    table = Table(CASES["surprise-324-810"].draw(1))
+    assert table.play(rules(table)["taiqu"](), table.optimum()).figures()["energy"] >= 0.99
+
+
+def test_optimum_is_a_maximum_flow() -> None:
+    """Two cars, three slots, by hand: the phase binds one, the total both; closed slots hold nothing."""
+    first, last = np.array([0, 1]), np.array([2, 3])
+    need, slot = np.array([100.0, 100.0]), np.array([60.0, 60.0])
+    total = np.array([50.0, 70.0, 30.0])
+    assert max_energy_wh(first, last, need, slot, total) == 150.0
+    phase_wh = np.array([[10.0, 99.0, 99.0]] * 3)
+    assert max_energy_wh(first, last, need, slot, total, np.array([0, 1]), phase_wh) == 20.0 + 60.0 + 30.0
+    assert max_energy_wh(first, last, need, slot, total, open_slots=np.array([True, False, True])) == 80.0
+
+
+def test_the_hour_in_which_the_valley_begins_in_the_closed_loop() -> None:
+    """16:00 to 00:30 with 324 cars: nobody starts before 23:00, starts are spread, and no minute is over the limit."""
+    loop = ClosedLoop(CASES["A-324"].draw(2)).play(int(24.5 * 3600))
+    charging = np.asarray(loop.recorder.charging)
+    at_23 = 7 * 3600
+    assert charging[: at_23 - 1].max() == 0
+    assert 0 < charging[at_23 + 60] < charging[at_23 + 900]
+    figures = loop.figures()
+    assert figures["minutes_over"] == 0
+    assert figures["minutes_over_phase"] == 0
+    assert figures["longest_above_85_s"] == 0
+    assert max(loop.recorder.s_kva[at_23 + 900 :]) > 0.75 * 1250
+
+
+def test_same_seed_same_night() -> None:
+    """The closed loop is deterministic: two runs of an hour agree in every watt-hour and every setpoint."""
+    runs = [ClosedLoop(CASES["phases-70-20-10"].draw(3)).play(int(17.5 * 3600)) for _ in range(2)]
+    assert runs[0].setpoints == runs[1].setpoints
+    assert (runs[0].plant.delivered_wh == runs[1].plant.delivered_wh).all()
+
+
+def test_feeder_holds_where_it_binds() -> None:
+    """Half of the cars behind a feeder of 200 A: its phases stay below, and it is used."""
+    loop = ClosedLoop(CASES["feeder-60"].draw(1), feeder_a=200.0).play(int(24.0 * 3600))
+    assert loop.figures()["minutes_over_feeder"] == 0
+    assert max(loop.feeder_a) > 150.0
+
+
+def test_every_case_can_be_drawn() -> None:
+    """Each case of the tables exists, and draws as many cars as it says, the same for the same seed."""
+    assert set(SLOTS) | set(CLOSED) == set(CASES)
+    for case in CASES.values():
+        night = case.draw(5)
+        assert len(night.ids) == case.cars
+        assert (night.cars.arrive_s == case.draw(5).cars.arrive_s).all()
+
+
+# ------------------------------------------------------------------------------------------------------- the command
+def test_bench_prints_one_json_document(capsys: pytest.CaptureFixture[str]) -> None:
+    """``taiqu bench control --json``: rows of case and rule with medians, nothing else on standard output."""
+    assert main(["bench", "control", "--case", "B-slice-390", "--setting", "slots", "--seeds", "1", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    rows = {row["rule"]: row for row in document["rows"]}
+    assert list(rows) == list(bench.RULES)
+    assert rows["taiqu"]["energy"] >= 0.99
+    assert rows["taiqu"]["jain"] >= 0.95
+    assert rows["uncontrolled"]["minutes_over"] > 0
+
+
+def test_bench_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without --json: a table a person can read."""
+    assert main(["bench", "control", "--case", "A-324", "--setting", "slots", "--seeds", "1", "--jobs", "1"]) == 0
+    text = capsys.readouterr().out
+    assert "energy/opt" in text
+    assert "medians over the nights" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--case", "nope"], "--case nope is no case"),
+        (["--case", "A-324", "--setting", "size"], "has no setting size"),
+        (["--seeds", "0"], "--seeds 0 is outside 1..1000"),
+        (["--jobs", "0"], "--jobs 0 is outside 1..256"),
+    ],
+)
+def test_bench_refuses_what_it_does_not_have(
+    options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line, exit code 2."""
+    assert main(["bench", "control", *options]) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_uncontrolled_night_overloads() -> None:
+    """The plant shows what would happen without control, else a green table would prove nothing."""
+    assert uncontrolled(CASES["A-324"].draw(1)).figures()["minutes_over"] > 100

@@ -1,0 +1,193 @@
+"""The planner proposes what a clairvoyant would: wait where it can, begin early where it must, share what is short."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge.core.model import Place
+from edge.planner import GIFT_WH, GO_MS, HEDGE, LATE_MS, Habits, Slot, Want, _Fill, expected, propose
+from hil_tests.rig.optimum import max_energy_wh
+
+HOUR_MS = 3_600_000
+QUARTER_MS = 900_000
+MV = 220_000
+PLACES = (Place(1, 1, True, -1), Place(2, 1, True, -1), Place(7, 3, True, -1), Place(1, 1, True, 0))
+WIDE = 10**9
+
+
+def night(room_a: float, dear_h: float = 5.0, cheap_h: float = 9.0, dear_room_a: float | None = None) -> list[Slot]:
+    """Quarters of an hour from now: dear ones, then the valley; the same room in all unless told."""
+    slots = []
+    for k in range(round((dear_h + cheap_h) * 4)):
+        dear = k < dear_h * 4
+        ma = round(1000 * (room_a if not dear or dear_room_a is None else dear_room_a))
+        room = (WIDE, WIDE, WIDE, ma, WIDE, WIDE, WIDE)
+        slots.append(Slot(k * QUARTER_MS, (k + 1) * QUARTER_MS, 1.0 if dear else 0.0, room))
+    return slots
+
+
+def car(name: str, need_wh: float = 9000.0, depart_h: float = 14.0, **more: object) -> Want:
+    """A 7 kW car on phase A."""
+    row = {"place": 0, "max_ma": 32_000, **more}
+    return Want(name, need_wh=need_wh, depart_ms=round(depart_h * HOUR_MS), **row)  # type: ignore[arg-type]
+
+
+def test_everybody_waits_when_the_valley_has_room() -> None:
+    """Ten cars, room for them all after 23:00: each starts there and gets everything."""
+    plan = propose([car(f"c{k}") for k in range(10)], night(100.0), PLACES, MV)
+    assert set(plan.start_ms.values()) == {5 * HOUR_MS}
+    assert set(plan.expect_wh.values()) == {9000.0}
+    assert plan.aim_wh == plan.expect_wh
+    assert (plan.share, plan.newcomer_ms) == (1.0, 5 * HOUR_MS)
+
+
+def test_inside_the_valley_nobody_waits() -> None:
+    """The first slot is cheap: go, and who comes next goes too."""
+    plan = propose([car("a")], night(100.0, dear_h=0.0), PLACES, MV)
+    assert (plan.start_ms, plan.newcomer_ms) == ({"a": GO_MS}, GO_MS)
+
+
+def test_who_leaves_before_the_valley_goes_now() -> None:
+    """A car that is gone by then is not asked to wait; its neighbour is."""
+    plan = propose([car("a", depart_h=2.0), car("b")], night(100.0), PLACES, MV)
+    assert plan.start_ms == {"a": GO_MS, "b": 5 * HOUR_MS}
+
+
+def test_early_energy_is_taken_as_late_as_there_is_room_for_it() -> None:
+    """The valley lacks 7 kWh; the hours before it have 36: now nobody starts, in the last hours somebody must."""
+    cars = [car(f"c{k}") for k in range(8)]
+    wide = propose(cars, night(33.0), PLACES, MV)
+    assert set(wide.start_ms.values()) == {5 * HOUR_MS}
+    tight = propose(cars, night(33.0, dear_h=1.0), PLACES, MV)
+    assert GO_MS in tight.start_ms.values()
+    assert wide.share == tight.share == 1.0
+
+
+def test_only_as_many_begin_early_as_are_needed() -> None:
+    """20 kWh are lacking in the valley and one hour is left: a few start, the others wait."""
+    cars = [car(f"c{k:02d}", 9000.0) for k in range(20)]
+    plan = propose(cars, night(82.0, dear_h=1.0), PLACES, MV)
+    early = [name for name, start in plan.start_ms.items() if start == GO_MS]
+    assert 1 <= len(early) <= 6
+    assert plan.share == 1.0
+
+
+def test_running_and_charge_now_are_never_sent_back() -> None:
+    """Who runs goes on, and who asked to be charged at once goes, whatever the hour costs."""
+    cars = [car("a", running=True), car("b", at_once=True), car("c")]
+    assert propose(cars, night(100.0), PLACES, MV).start_ms == {"a": GO_MS, "b": GO_MS, "c": 5 * HOUR_MS}
+
+
+def test_what_is_short_is_shared_and_small_requests_are_spared() -> None:
+    """Half of it can be had: all go at once, everybody's aim is the same part, and a request of 60 Wh is not cut."""
+    cars = [car(f"c{k}") for k in range(10)] + [car("tiny", 60.0)]
+    plan = propose(cars, night(10.0, dear_h=5.0), PLACES, MV)
+    supply_wh = 14 * 10 * 220
+    assert set(plan.start_ms.values()) == {GO_MS}
+    aims = {plan.aim_wh[f"c{k}"] for k in range(10)}
+    assert len(aims) == 1
+    assert sum(plan.aim_wh.values()) == pytest.approx(supply_wh, rel=0.03)
+    assert aims.pop() == pytest.approx(9000.0 * plan.share + GIFT_WH)
+    assert plan.aim_wh["tiny"] > 60.0 * plan.share
+
+
+def test_a_phase_a_feeder_and_three_conductors_count() -> None:
+    """Room on phase A alone, none behind the feeder: the car there gets nothing; a three-phase one uses all three."""
+    room = (64_000, 32_000, 32_000, WIDE, 0, 0, 0)
+    slots = [Slot(k * QUARTER_MS, (k + 1) * QUARTER_MS, 0.0, room) for k in range(4)]
+    wants = [
+        car("behind", place=3),
+        car("three", 50_000.0, max_ma=16_000, place=2),
+        car("a", 50_000.0),
+        car("b", 50_000.0, place=1),
+    ]
+    got = propose(wants, slots, PLACES, MV).expect_wh
+    assert got["behind"] == 0.0
+    assert propose(wants[1:2], slots, PLACES, MV).expect_wh["three"] == pytest.approx(3 * 16 * 220, rel=0.03)
+    assert got["a"] <= 32 * 220 + 1
+
+
+def test_nothing_to_plan_gives_an_empty_proposal() -> None:
+    """No cars, no slots, a car that is satisfied, one that has left: defined results, no exception."""
+    assert propose([], night(10.0), PLACES, MV).start_ms == {}
+    assert propose([car("a")], [], PLACES, MV).start_ms == {}
+    plan = propose([car("full", got_wh=9500.0), car("gone", depart_h=-1.0), car("odd", -5.0)], night(10.0), PLACES, MV)
+    assert plan.expect_wh["full"] == 9500.0
+    assert plan.expect_wh["odd"] == 0.0
+
+
+cars_strategy = st.lists(
+    st.tuples(st.integers(1, 20_000), st.integers(1, 24), st.sampled_from((8_000, 16_000, 32_000))), max_size=8
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(cars=cars_strategy, rooms=st.lists(st.integers(0, 60), min_size=1, max_size=24))
+def test_filling_backward_finds_what_a_maximum_flow_finds(cars: list[tuple[int, int, int]], rooms: list[int]) -> None:
+    """For cars that are here, below one limit, the planner's energy is the clairvoyant's, to the watt-hour."""
+    slots = [Slot(k * QUARTER_MS, (k + 1) * QUARTER_MS, 0.0, (WIDE, WIDE, WIDE, a * 1000)) for k, a in enumerate(rooms)]
+    wants = [
+        Want(f"c{k}", 0, ma, float(wh), min(last, len(rooms)) * QUARTER_MS) for k, (wh, last, ma) in enumerate(cars)
+    ]
+    places = (Place(0, 1, True, -1),)
+    got = sum(c[0] for c in cars) - _Fill(wants, slots, places, MV).short_wh([w.need_wh for w in wants])
+    last = np.array([min(c[1], len(rooms)) for c in cars], dtype=np.int64)
+    best = max_energy_wh(
+        np.zeros(len(cars), dtype=np.int64),
+        last,
+        np.array([c[0] for c in cars], dtype=np.float64),
+        np.array([c[2] * 0.22 / 4 for c in cars], dtype=np.float64),
+        np.array(rooms, dtype=np.float64) * 55.0,
+    )
+    # The flow rounds each capacity to a whole watt-hour.
+    assert got == pytest.approx(best, abs=len(cars) * len(rooms) + len(rooms) + 1)
+    plan = propose(wants, slots, places, MV)
+    assert sum(plan.expect_wh.values()) <= got + 1.0
+    assert all(plan.expect_wh.get(w.name, 0.0) <= w.need_wh for w in wants)
+
+
+# ----------------------------------------------------------------------------------------------- who is still to come
+EVENING = Habits(100.0, tuple(k * HOUR_MS for k in range(5)), (14 * HOUR_MS,), 9000.0)
+
+
+def coming(seen: int, now_h: float, spots: int = 1000) -> float:
+    """How many cars are still expected."""
+    free = [(0, spots // 2, 32_000), (1, spots - spots // 2, 16_000)]
+    return sum(want.count for want in expected(EVENING, seen, free, round(now_h * HOUR_MS)))
+
+
+def test_before_the_evening_history_and_a_hedge_are_expected() -> None:
+    """Nobody has come and nobody should have: the usual number and half as many again."""
+    assert coming(0, 0.0) == pytest.approx(100.0 * (1.0 + HEDGE))
+
+
+def test_more_than_usual_mean_more_to_come() -> None:
+    """Twice as many as history has by half of the evening: nearly twice as many in all."""
+    assert 80.0 < coming(100, 2.0) < 160.0
+    assert coming(100, 2.0) > coming(50, 2.0) > 50.0
+
+
+def test_fewer_than_usual_come_later_not_never() -> None:
+    """Half of the evening passed and nobody came: all are still expected, until well after the usual last one."""
+    assert coming(0, 2.0) >= 100.0
+    assert coming(60, 4.1) == pytest.approx(40.0, rel=0.1)
+    assert coming(60, 4.0 + LATE_MS / HOUR_MS) == 0.0
+
+
+def test_no_more_are_expected_than_chargers_are_free() -> None:
+    """Three free chargers take three cars; none takes none."""
+    assert coming(10, 1.0, spots=3) == pytest.approx(3.0)
+    assert expected(EVENING, 10, [], HOUR_MS) == []
+
+
+def test_expected_cars_are_spread_over_places_and_time_and_never_in_the_past() -> None:
+    """Each place gets its part, arrivals lie ahead, and none of them is a session that could be commanded."""
+    wants = expected(EVENING, 50, [(0, 30, 32_000), (1, 10, 16_000)], 2 * HOUR_MS)
+    by_place = {place: sum(w.count for w in wants if w.place == place) for place in (0, 1)}
+    assert by_place[0] == pytest.approx(3 * by_place[1])
+    assert all(w.arrive_ms > 2 * HOUR_MS and not w.known for w in wants)
+    plan = propose(wants, night(100.0), PLACES, MV)
+    assert plan.start_ms == {}
