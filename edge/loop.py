@@ -54,6 +54,9 @@ class Controller:
         self.runner = runner or Inline()
         self.planned_ms = NEVER
         self.proposal = Proposal()
+        self.promised: dict[str, tuple[int, str]] = {}
+        self.told: list[tuple[str, int, str]] = []
+        """What has been promised since the last journal line: charger, Wh at departure, why not all."""
         period_ms = config.meter.period_ms
         self.settings = Settings(
             config.rating_va,
@@ -154,6 +157,20 @@ class Controller:
         if proposal := self.runner.take():
             self.proposal = proposal
             self.fleet.follow(proposal, self.planned_ms)
+            self._promise(proposal)
+
+    def _promise(self, proposal: Proposal) -> None:
+        """Say of each request, when it is first known and whenever it changes, whether it will be met.
+
+        The journal has every charger; the log has one line, for an evening may change hundreds.
+        """
+        now = {want.name: proposal.promise(want) for want in self.fleet.wants() if want.name in proposal.expect_wh}
+        for name, (wh, why) in now.items():
+            if name not in self.promised or self.promised[name][1] != why:
+                self.told.append((name, wh, why))
+        self.promised = now
+        short = sum(why != "" for _, why in now.values())
+        self._say("requests", f"{short} of {len(now)} requests cannot be met in full" if short else "all requests fit")
 
     def _question(self, wall_s: float) -> Question:
         """What the planner is asked now."""
@@ -254,6 +271,7 @@ class Controller:
             self._say("strangers", f"not registered, not commanded: {', '.join(sorted(self.fleet.strangers)[:5])}")
         if self.journal.path is not None:
             self.journal.write(self._entry(snapshot, commands, sent))
+        self.told.clear()
 
     def _report_load(self, snapshot: Snapshot) -> None:
         """Alarms that no charger can cure: load outside control above the limit, and overload by export."""
@@ -289,6 +307,7 @@ class Controller:
             "charging": sum(c.plug == CHARGING for c in snapshot.chargers),
             "why": {reasons.key(code, phase): why[code, phase] for code, phase in sorted(why)},
             "sent": sent,
+            "promised": self.told[:],
             "set": [
                 [command.id, command.ma, reasons.key(command.reason, command.phase)]
                 for charger, command in zip(snapshot.chargers, commands, strict=True)

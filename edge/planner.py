@@ -34,6 +34,8 @@ SHARE_SAFETY = 0.995
 ALONE = 0.8
 """A car waits for the valley only if so much of its time there, at full current, would do."""
 SHORT_WH = 50.0
+MET_WITHIN_WH = 110.0
+"""A request counts as met within 6 A for 5 min."""
 GO_MS = -(1 << 60)
 """The start of who need not wait."""
 
@@ -77,8 +79,20 @@ class Proposal:
     aim_wh: dict[str, float] = field(default_factory=dict)
     share: float = 1.0
     """The common share of all requests that can be had."""
+    alone: frozenset[str] = frozenset()
+    """Whose charger could not give all it asked for even below an empty transformer."""
     newcomer_ms: int = GO_MS
     """The start of a car that comes before the next proposal."""
+
+    def promise(self, want: Want) -> tuple[int, str]:
+        """(Wh that will be there at its departure, why not all: "" when all, "stay", "room").
+
+        "stay": its charger can give no more before it leaves; "room": the transformer cannot.
+        """
+        wh = self.expect_wh.get(want.name, want.got_wh)
+        if want.need_wh - wh <= MET_WITHIN_WH:
+            return round(min(wh, want.need_wh)), ""
+        return round(wh), "stay" if want.name in self.alone else "room"
 
 
 class _Fill:
@@ -188,18 +202,19 @@ def propose(
             for k, wh in placed.get(0, {}).items():
                 early[k] = early.get(k, 0.0) + wh
     short = sum(rem)
+    alone = frozenset(w.name for k, w in enumerate(wants) if w.known and w.need_wh - w.got_wh - need[k] > MET_WITHIN_WH)
     start_ms = _starts(wants, slots, fill, early, short, prices[0])
     expect = {w.name: w.got_wh + need[k] - rem[k] for k, w in enumerate(wants) if w.known}
     if short <= SHORT_WH:
         aim = {w.name: w.need_wh for w in wants if w.known}
         dear = slots[0].price > prices[0]
-        return Proposal(start_ms, expect, aim, 1.0, cheap_ms if dear else GO_MS)
+        return Proposal(start_ms, expect, aim, 1.0, alone, cheap_ms if dear else GO_MS)
     share = _share(fill, share) * SHARE_SAFETY
     aims = [fill.possible_wh(k, _aim_wh(w, share)) for k, w in enumerate(wants)]
     rem = list(aims)
     fill.place(rem, range(len(slots)), [list(row) for row in fill.free_wh])
     expect = {w.name: w.got_wh + aims[k] - rem[k] for k, w in enumerate(wants) if w.known}
-    return Proposal(start_ms, expect, {w.name: _aim_wh(w, share) for w in wants if w.known}, share)
+    return Proposal(start_ms, expect, {w.name: _aim_wh(w, share) for w in wants if w.known}, share, alone)
 
 
 def _first_cheap_ms(slots: Sequence[Slot], cheap: float) -> int:

@@ -286,9 +286,11 @@ class _Law:
             if charger.aim_wh < charger.need_wh and charger.depart_ms - self.now_ms <= rank.LAST_MS:
                 aims = self._most(k, charger.aim_wh)
             on_ms = self.now_ms - sheet.units[k].since_ms
+            # Who has what is aimed for goes on only while it is nearly done: the rest is what others still lack.
+            keeps = have > 0 and (charger.aim_wh > 0 or sheet.needs_ms(charger, charger.need_wh) < rank.RUN_MS)
             rows.append(
                 rank.Row(
-                    rank.key_ms(sheet.laxity_ms(charger), have > 0, tight, charger.now, charger.prio),
+                    rank.key_ms(sheet.laxity_ms(charger), keeps, tight, charger.now, charger.prio),
                     k,
                     charger.place,
                     have,

@@ -276,11 +276,14 @@ class Sheet:
 
     def laxity_ms(self, charger: Charger) -> int:
         """Time to departure less the time still needed at full power, in ms; negative once it cannot be met."""
-        power_va = charger.max_ma * self.lines[charger.place] * self.mv // 1000000
-        aim_wh = max(min(charger.aim_wh, charger.need_wh), 0)
-        need_ms = aim_wh * 3600000 // power_va if power_va > 0 else 0
+        need_ms = self.needs_ms(charger, min(charger.aim_wh, charger.need_wh))
         laxity: int = charger.depart_ms - self.now_ms - need_ms
         return laxity
+
+    def needs_ms(self, charger: Charger, wh: int) -> int:
+        """How long so much energy takes at full power, in ms."""
+        power_va = charger.max_ma * self.lines[charger.place] * self.mv // 1000000
+        return max(wh, 0) * 3600000 // power_va if power_va > 0 else 0
 
 
 def _idle(row: Charger) -> int:

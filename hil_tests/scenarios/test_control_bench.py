@@ -143,3 +143,13 @@ def test_bench_refuses_what_it_does_not_have(
 def test_uncontrolled_night_overloads() -> None:
     """The plant shows what would happen without control, else a green table would prove nothing."""
     assert uncontrolled(CASES["A-324"].draw(1)).figures()["minutes_over"] > 100
+
+
+def test_a_simulator_of_others_agrees() -> None:
+    """Inside ACN-Sim the same step delivers the same energy, and no pilot is called infeasible there."""
+    acn = pytest.importorskip("hil_tests.rig.acn", reason="acnportal is missing: pip install 'taiqu[acn]'")
+    table = Table(CASES["A-324"].draw(1))
+    ours = table.play(rules(table)["taiqu"](), table.optimum())
+    energy_wh, infeasible = acn.play(table)
+    assert energy_wh == pytest.approx(float(ours.got_wh.sum()), rel=1e-6)
+    assert infeasible == 0

@@ -110,6 +110,18 @@ def test_a_phase_a_feeder_and_three_conductors_count() -> None:
     assert got["a"] <= 32 * 220 + 1
 
 
+def test_a_promise_says_what_will_be_there_and_why_not_all() -> None:
+    """Met; short of time at its own charger; short of room: the energy and the reason, in Wh."""
+    calm = propose([car("a"), car("b", 60_000.0, depart_h=1.0)], night(100.0, dear_h=0.0), PLACES, MV)
+    assert calm.promise(car("a")) == (9000, "")
+    assert calm.promise(car("b", 60_000.0, depart_h=1.0)) == (pytest.approx(7040, abs=5), "stay")
+    cars = [car(f"c{k}") for k in range(10)]
+    tight = propose(cars, night(10.0), PLACES, MV)
+    wh, why = tight.promise(cars[0])
+    assert why == "room"
+    assert 2000 < wh < 4000
+
+
 def test_nothing_to_plan_gives_an_empty_proposal() -> None:
     """No cars, no slots, a car that is satisfied, one that has left: defined results, no exception."""
     assert propose([], night(10.0), PLACES, MV).start_ms == {}

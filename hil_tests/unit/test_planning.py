@@ -860,3 +860,14 @@ def test_a_wish_in_the_past_sends_nobody_else_into_dear_hours() -> None:
     """A wish of yesterday that the broker kept: its own car may go, its neighbour waits for the valley."""
     street = evening().come("p1").wish("p1", "2026-01-15 07:00").come("p2").play(300)
     assert street.reason("p2") == WAIT_VALLEY
+
+
+def test_what_cannot_be_met_is_said_when_it_is_known_and_what_can_too() -> None:
+    """100 kWh until seven is more than the charger can give; the neighbour's nine fit: both are said, once each."""
+    street = evening().come("p1").wish("p1", want_wh=100_000).come("p2").play(60)
+    promised = street.controller.promised
+    assert promised["p1"][1] == "stay"
+    assert 40_000 < promised["p1"][0] < 70_000
+    assert promised["p2"] == (9000, "")
+    street.controller.told.clear()
+    assert street.play(600).controller.told == []
