@@ -72,6 +72,7 @@ State = namedtuple(
     (
         "units",  # tuple of Unit, in the order of the chargers
         "commands",  # the last commands
+        "chargers",  # the chargers as the last step saw them
         "bases",  # the last base loads, by constraint in mA, newest last
         "calm",  # the highest of them, fading
         "sample_ms",  # the last reading
@@ -86,7 +87,7 @@ State = namedtuple(
 
 def start() -> State:
     """The state of a controller that has seen nothing."""
-    return State((), (), (), (), NEVER, 0, NEVER, 0, NEVER, rank.nothing())
+    return State((), (), (), (), (), NEVER, 0, NEVER, 0, NEVER, rank.nothing())
 
 
 def step(state: State, snapshot: Snapshot, settings: Settings, now_ms: int) -> tuple[State, tuple[Command, ...]]:
@@ -109,7 +110,7 @@ class _Law:
         self.state, self.snapshot, self.settings, self.now_ms = state, snapshot, settings, now_ms
         self.sheet = Sheet(snapshot, settings, now_ms)
         self.release_ms = self._release_ms()
-        self.sheet.admit(state.units, state.commands, state.review.ranked, self.release_ms)
+        self.sheet.admit(state.units, state.commands, state.chargers, state.review.ranked, self.release_ms)
         self.sheet.add_up()
         self.bases, self.calm, self.sample_ms = state.bases, state.calm, state.sample_ms
         self.credit_ma, self.credit_ms = state.credit_ma, state.credit_ms
@@ -393,6 +394,7 @@ class _Law:
         state = State(
             tuple(sheet.units),
             done,
+            chargers,
             self.bases,
             self.calm,
             self.sample_ms,

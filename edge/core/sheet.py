@@ -76,6 +76,7 @@ together, what its car was seen to use at most, and when."""
 
 NEW = Unit("", 0, False, NEVER, NEVER, NEVER, NEVER, 0, 0, 0, NEVER)
 
+_NOBODY = Charger("", 0, 0, 0, UNPLUGGED, 0, 0, 0, 0, True, False, 0, 0, NEVER, NEVER, False, 0)
 _NOTHING = Command("", 0, NO_CAR, -1, False)
 
 _IDLE_REASON = {UNPLUGGED: NO_CAR, FINISHED: DONE, FAULTED: FAULT}
@@ -95,16 +96,21 @@ class Sheet:
         self.lines = [place.lines for place in snapshot.places]
 
     def admit(
-        self, units: tuple[Unit, ...], commands: tuple[Command, ...], ranked: list[bool], release_ms: int
+        self,
+        units: tuple[Unit, ...],
+        commands: tuple[Command, ...],
+        before: tuple[Charger, ...],
+        ranked: list[bool],
+        release_ms: int,
     ) -> None:
         """Sort every charger into running, waiting or neither, and give it what it has.
 
-        ``units`` and ``commands`` are of the step before, ``ranked`` says whom the last review has seen, ``release_ms``
-        when something last set many starts free together.
+        ``units``, ``commands`` and the chargers ``before`` are of the step before, ``ranked`` says whom the last review
+        has seen, ``release_ms`` when something last set many starts free together.
         """
         chargers, now_ms = self.snapshot.chargers, self.now_ms
         many = len(chargers)
-        self.units = _remember(units, chargers, now_ms)
+        self.units = _remember(units, chargers, before, now_ms)
         self.target, self.reason, self.phase = [0] * many, [NO_CAR] * many, [-1] * many
         self.session = [False] * many
         if len(commands) != many:
@@ -114,9 +120,8 @@ class Sheet:
         self.unseen = self.hurry = False
         reason = self.reason
         for k, row in enumerate(chargers):
-            why = _idle(row)
-            if why >= 0:
-                reason[k] = why
+            if row.silent or row.max_ma < MIN_MA or (row.plug != CHARGING and not _waits(row)):
+                reason[k] = _idle(row)
             else:
                 self.session[k] = True
                 if not ranked[k]:
@@ -286,25 +291,39 @@ class Sheet:
         return max(wh, 0) * 3600000 // power_va if power_va > 0 else 0
 
 
+def _waits(row: Charger) -> bool:
+    """Is there a car that waits for energy?"""
+    waits: bool = row.plug == WAITING and row.need_wh > NEED_MARGIN_WH
+    return waits
+
+
 def _idle(row: Charger) -> int:
-    """Why a charger has no session that control could serve; -1 when it has one."""
+    """Why a charger has no session that control could serve."""
     if row.silent:
         return SILENT
-    if row.plug != CHARGING and row.plug != WAITING:  # noqa: PLR1714 - runs for every charger and tick
-        return _IDLE_REASON.get(row.plug, FAULT)
-    if row.max_ma < MIN_MA:
-        return FAULT
-    return DONE if row.need_wh <= NEED_MARGIN_WH and row.plug != CHARGING else -1
+    if row.plug == WAITING:
+        return DONE if row.need_wh <= NEED_MARGIN_WH else FAULT
+    return _IDLE_REASON.get(row.plug, FAULT)
 
 
-def _remember(units: tuple[Unit, ...], chargers: tuple[Charger, ...], now_ms: int) -> list[Unit]:
-    """What is remembered of each charger, in the chargers' order, with what has changed since the step before."""
+def _remember(
+    units: tuple[Unit, ...], chargers: tuple[Charger, ...], before: tuple[Charger, ...], now_ms: int
+) -> list[Unit]:
+    """What is remembered of each charger, in the chargers' order, with what has changed since the step before.
+
+    A row that is the very object of the step before (most are) has not changed.
+    """
     if [unit.id for unit in units] == [row.id for row in chargers]:
         rows = list(units)
     else:
         known = {unit.id: unit for unit in units}
         rows = [known.get(row.id, NEW) for row in chargers]
-    for k, row in enumerate(chargers):
+        before = ()
+    if len(before) != len(chargers):
+        before = (_NOBODY,) * len(chargers)
+    for k, (row, old) in enumerate(zip(chargers, before)):  # noqa: B905 - MicroPython
+        if row is old:
+            continue
         unit = rows[k]
         told, ma = row.set_ma, row.ma
         idle = told >= MIN_MA and row.plug == WAITING and not row.silent
