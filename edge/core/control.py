@@ -157,7 +157,7 @@ class _Law:
 
     # ------------------------------------------------------------------------------------------------ down, at once
     def cut(self) -> bool:
-        """Lower targets until they fit: the most relaxed car first, to 6 A, then to nothing. Was anything too much?
+        """Lower targets until they fit: the most relaxed car first, to 6 A, then to nothing. Was anybody lowered?
 
         What a charger may still draw from an earlier setpoint is no reason to cut others: it is on its way down.
         """
@@ -169,11 +169,12 @@ class _Law:
         if min(free) >= 0:
             return False
         order = self._relaxed_first()
+        before = list(sheet.target)
         for floor in (MIN_MA, 0):
             for k in order:
                 if sheet.target[k] > floor and min(free) < 0:
                     self._lower(k, floor, free)
-        return True
+        return sheet.target != before
 
     def _relaxed_first(self) -> list[int]:
         """The running cars, the most relaxed first; those that no review has seen yet before all others."""

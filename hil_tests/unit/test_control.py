@@ -309,6 +309,15 @@ def test_cut_is_not_given_back_on_the_same_tick(over_ma: int) -> None:
     assert steps(shots)[-1][0].ma < 16_000
 
 
+def test_a_phase_that_residents_fill_keeps_nobody_from_the_others() -> None:
+    """Phase A is above its line by residents alone: the car there waits and says why, the car on B begins."""
+    cars = (still("a"), still("b", phases=2))
+    shots = [snapshot(cars, meter(k * 1000, 300_000, (CUT_MA + 20_000, 300_000, 300_000))) for k in range(1, 7)]
+    out = steps(shots)[-1]
+    assert (out[0].ma, out[0].reason, out[0].phase) == (0, UNCONTROLLED, 0)
+    assert out[1].ma >= MIN_MA
+
+
 def test_cut_takes_whom_no_review_has_seen_before_all_others() -> None:
     """A car that nobody has ranked yet has no claim against those that were, however little time it has."""
     ranked = at("a", 16_000, max_ma=16_000)
