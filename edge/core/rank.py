@@ -114,16 +114,18 @@ def _share_out(
 
 
 def _needless(ready: list[Row], give: list[int], lines: list[int]) -> list[int]:
-    """Running cars that would be stopped although no start needs their current, only others' raises do."""
-    starts = sum([give[row.k] * lines[row.place] for row in ready if not row.have])
-    dropped = [row for row in ready if row.have and not give[row.k]]
-    freed = sum([row.costs * lines[row.place] for row in dropped])
+    """Running cars that would be stopped although no more urgent start needs their current, only others' raises do."""
+    freed = sum([row.costs * lines[row.place] for row in ready if row.have and not give[row.k]])
+    starts = 0
     kept = []
-    for row in dropped:
-        costs = row.costs * lines[row.place]
-        if freed - costs >= starts:
-            freed -= costs
-            kept.append(row.k)
+    for row in ready:
+        if not row.have:
+            starts += give[row.k] * lines[row.place]
+        elif not give[row.k]:
+            costs = row.costs * lines[row.place]
+            if not starts or freed - costs >= starts:
+                freed -= costs
+                kept.append(row.k)
     return kept
 
 

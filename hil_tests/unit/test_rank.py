@@ -58,6 +58,14 @@ def test_a_running_car_gives_way_to_a_start_and_not_to_a_raise() -> None:
     assert gives(running, 32_000)[0] >= MIN_MA
 
 
+def test_a_less_urgent_start_elsewhere_stops_nobody() -> None:
+    """Phase A has 32 A and two cars of 16 run there; on B a relaxed one begins: nobody on A pays for it."""
+    rows = [row(0, 9, have=16_000, costs=16_000), row(1, 5, have=16_000, costs=16_000), row(2, 20, place=1)]
+    given = gives(rows, WIDE, a=32_000)
+    assert given[0] >= MIN_MA
+    assert given[2] == 32_000
+
+
 def test_what_a_running_car_is_known_to_draw_is_what_it_costs() -> None:
     """Set to 32 A and drawing 30, it leaves 6 A of 36: enough for a minimum."""
     rows = [row(0, 1, have=32_000, costs=30_000), row(1, 2)]
