@@ -7,6 +7,7 @@ import os
 import platform
 import statistics
 import sys
+import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib.util import find_spec
@@ -114,7 +115,7 @@ def _play(jobs: list[Job], side_by_side: int) -> dict[Job, dict[str, float]]:
     done: dict[Job, dict[str, float]] = {}
     # The long ones first, so that no core waits at the end.
     order = sorted(jobs, key=lambda job: (job.setting != "closed", job.case not in LARGE, job.rule != "taiqu"))
-    with ProcessPoolExecutor(min(side_by_side, len(jobs)), get_context("spawn")) as pool:
+    with ProcessPoolExecutor(min(side_by_side, len(jobs)), get_context("spawn"), _leave_with_parent) as pool:
         futures = {pool.submit(play, job): job for job in order}
         for future in as_completed(futures):
             job = futures[future]
@@ -123,6 +124,18 @@ def _play(jobs: list[Job], side_by_side: int) -> dict[Job, dict[str, float]]:
             sys.stderr.flush()
     sys.stderr.write("\n")
     return {job: done[job] for job in jobs}
+
+
+def _leave_with_parent() -> None:
+    """A worker whose bench was killed does not play on for nobody."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def play(job: Job) -> dict[str, float]:
