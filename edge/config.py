@@ -319,13 +319,8 @@ def _check_chargers(document: Document, chargers: list[dict[str, Any]], fallback
     """Rules that need more than one row: at least one, no id twice, none weaker than its fallback."""
     if document.root.get("chargers", []) == []:
         document.complain("", "there are no chargers. Add [[chargers]] with id, phase and max_a for each.")
-    first_at: dict[str, int] = {}
+    _check_ids(document, chargers, "charger")
     for at, row in enumerate(chargers, 1):
-        if "id" in row and first_at.setdefault(row["id"], at) != at:
-            document.complain(
-                f"chargers.{at}",
-                f'id = "{row["id"]}" is taken by [chargers.{first_at[row["id"]]}]. Give each charger an id of its own.',
-            )
         if row.get("max_a", fallback_ma) < fallback_ma:
             document.complain(
                 f"chargers.{at}",
@@ -334,15 +329,21 @@ def _check_chargers(document: Document, chargers: list[dict[str, Any]], fallback
             )
 
 
-def _check_feeders(document: Document, feeders: list[dict[str, Any]], chargers: list[dict[str, Any]]) -> None:
-    """No feeder twice, and no charger on one that is not there."""
+def _check_ids(document: Document, rows: list[dict[str, Any]], what: str) -> dict[str, int]:
+    """No id twice in a list of tables. Returns where each stands first."""
     first_at: dict[str, int] = {}
-    for at, row in enumerate(feeders, 1):
+    for at, row in enumerate(rows, 1):
         if "id" in row and first_at.setdefault(row["id"], at) != at:
             document.complain(
-                f"feeders.{at}",
-                f'id = "{row["id"]}" is taken by [feeders.{first_at[row["id"]]}]. Give each feeder an id of its own.',
+                f"{what}s.{at}",
+                f'id = "{row["id"]}" is taken by [{what}s.{first_at[row["id"]]}]. Give each {what} an id of its own.',
             )
+    return first_at
+
+
+def _check_feeders(document: Document, feeders: list[dict[str, Any]], chargers: list[dict[str, Any]]) -> None:
+    """No feeder twice, and no charger on one that is not there."""
+    first_at = _check_ids(document, feeders, "feeder")
     for at, row in enumerate(chargers, 1):
         name = row.get("feeder")
         if name is not None and name not in first_at:
