@@ -5,8 +5,8 @@ time and an aim for each session. Limits are not its business beyond the room th
 them.
 
 Energy is placed by filling slots backward in time: seen from the end, a car becomes available at its departure and all
-cars must be done by now, so serving the longest remaining time first is optimal, as least laxity is for cars that are
-already there. Cheap slots are filled first. What does not fit there must be charged in dear ones, as late before the
+cars must be done by now, so serving the longest remaining time first is optimal but for the grain of a slot, as least
+laxity is for cars that are already there. Cheap slots are filled first. What does not fit there must be charged in dear ones, as late before the
 valley as the room allows; only then does anybody start before the valley.
 """
 

