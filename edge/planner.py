@@ -6,8 +6,8 @@ them.
 
 Energy is placed by filling slots backward in time: seen from the end, a car becomes available at its departure and all
 cars must be done by now, so serving the longest remaining time first is optimal but for the grain of a slot, as least
-laxity is for cars that are already there. Cheap slots are filled first. What does not fit there must be charged in dear ones, as late before the
-valley as the room allows; only then does anybody start before the valley.
+laxity is for cars that are already there. Cheap slots are filled first. What does not fit there must be charged in dear
+ones, as late before the valley as the room allows; only then does anybody start before the valley.
 """
 
 from __future__ import annotations
