@@ -106,6 +106,8 @@ class Fleet:
                 if len(self.strangers) < 1000:
                     self.strangers.add(message.charger)
             elif isinstance(message, Wish):
+                if message == unit.wish:
+                    continue  # said again, so that a controller that was away hears it
                 unit.wish, unit.image = message, None
                 unit.depart_ms = self.depart_of(message, now_ms)
                 self.news = True
@@ -170,6 +172,12 @@ class Fleet:
     def _echoes(self, epoch: int) -> int:
         """How many chargers say that this is the newest epoch they have seen."""
         return sum(unit.state is not None and unit.state.epoch == epoch for unit in self.units.values())
+
+    def date_anew(self, now_ms: int) -> None:
+        """The wall clock has moved: every departure is found anew."""
+        for unit in self.units.values():
+            if unit.depart_ms != NEVER:
+                unit.depart_ms, unit.image, self.news = self.depart_of(unit.wish, now_ms), None, True
 
     def begin_epoch(self) -> None:
         """Become the newest controller of the area. Called once, when the start-up rule is fulfilled."""

@@ -29,6 +29,8 @@ log = logging.getLogger("taiqu")
 MODES = ("start-up", "normal", "hold", "safe")
 RIVAL_MS = 600_000
 MAX_STAY_MS = 86_400_000
+WALL_JUMP_S = 30.0
+"""A wall clock that moved further than this against ours was set; less is its drift."""
 ALARM_GAP_PERMILLE = 10
 """An alarm of load ends this far below the limit, so that it does not flicker."""
 EARLY_MS = 200
@@ -71,6 +73,7 @@ class Controller:
         self.guard: guard.State | None = None
         self.reading: Meter | None = None
         self.wall_s: float | None = None
+        self._wall_at_zero_s: float | None = None
         self.now_ms = 0
         self.quiet_until_ms = NEVER
         self._learned_ms = NEVER
@@ -81,6 +84,7 @@ class Controller:
         self.now_ms, self.wall_s = moment.now_ms, moment.wall_s
         if self.guard is None:
             self.guard = guard.start(self.now_ms)
+        self._mind_wall()
         self.fleet.hear(self.chargers.take(), self.now_ms)
         self._read_meter()
         self._plan()
@@ -111,6 +115,15 @@ class Controller:
         ]
         sent = self._send(tuple(commands))
         log.info("stopping: %d chargers lowered to their fallback", sent)
+
+    def _mind_wall(self) -> None:
+        """A wall clock that was set, or set right: departures are wall time and have moved on ours."""
+        if self.wall_s is None:
+            return
+        at_zero_s = self.wall_s - self.now_ms / 1000
+        if self._wall_at_zero_s is None or abs(at_zero_s - self._wall_at_zero_s) > WALL_JUMP_S:
+            self._wall_at_zero_s = at_zero_s
+            self.fleet.date_anew(self.now_ms)
 
     def _read_meter(self) -> None:
         """Ask the meter, no faster than it can answer: a slow one would repeat old registers under a new age.
@@ -294,7 +307,7 @@ class Controller:
         """One journal line: inputs, decision, why. Only commands that differ from what was allowed are spelled out."""
         meter = snapshot.meter
         mode = MODES[self.guard.mode] if self.guard else ""
-        why = Counter((command.reason, command.phase) for command in commands)
+        why = Counter(reasons.key(command.reason, command.phase) for command in commands)
         return {
             "now_ms": self.now_ms,
             "wall_s": self.wall_s,
@@ -305,7 +318,7 @@ class Controller:
             "limit_permille": snapshot.limit_permille,
             "ev_ma": sum(c.ma for c in snapshot.chargers),
             "charging": sum(c.plug == CHARGING for c in snapshot.chargers),
-            "why": {reasons.key(code, phase): why[code, phase] for code, phase in sorted(why)},
+            "why": dict(sorted(why.items())),
             "sent": sent,
             "promised": self.told[:],
             "set": [

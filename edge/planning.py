@@ -7,6 +7,10 @@ it. A bench that grants virtual time asks it in place, so that a night is the sa
 from __future__ import annotations
 
 import logging
+import os
+import signal
+import threading
+import time
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("taiqu")
 
+ORPHAN_S = 1.0
 PLAN_MS = 300_000
 NEW_MS = 10_000
 """A plan is asked for this often, and so soon after a car has come or a wish was heard."""
@@ -98,7 +103,7 @@ class Beside:
     """In a process of its own, of lower importance. When it dies there is no plan, and control goes on without."""
 
     def __init__(self) -> None:
-        self._pool = ProcessPoolExecutor(1, get_context("spawn"), initializer=_be_nice)
+        self._pool = _pool()
         self._future: Future[planner.Proposal] | None = None
 
     @property
@@ -111,7 +116,7 @@ class Beside:
         try:
             self._future = self._pool.submit(answer, question)
         except RuntimeError:  # BrokenProcessPool is one
-            self._pool = ProcessPoolExecutor(1, get_context("spawn"), initializer=_be_nice)
+            self._pool = _pool()
             self._future = self._pool.submit(answer, question)
 
     def take(self) -> planner.Proposal | None:
@@ -129,13 +134,27 @@ class Beside:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _be_nice() -> None:
-    """The planner gives way to the tick, and leaves Ctrl-C to it."""
-    import os  # noqa: PLC0415 - runs in the planner's process only
-    import signal  # noqa: PLC0415 - same
+def _pool() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, get_context("spawn"), initializer=_be_nice)
 
+
+def _be_nice() -> None:
+    """The planner gives way to the tick, leaves Ctrl-C to it, and does not outlive it."""
     os.nice(10)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_with_parent()
+
+
+def leave_with_parent() -> None:
+    """End this process when its parent has gone: a worker of a pool that was killed would wait for work for ever."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(ORPHAN_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def slots_ahead(

@@ -22,6 +22,7 @@ def advise(config: AreaConfig) -> list[str]:
     bears_ma = config.rated_ma * limit_permille // 1000
     unknown = sum(not charger.phase_known for charger in config.chargers)
     idle = sum(row.limit_permille >= config.limit_permille for row in config.windows)
+    idle_feeders = len(set(range(len(config.feeders))) - {charger.feeder for charger in config.chargers})
     overload = (
         f"All fallback currents together are {_amps(fallback_ma)} A on phase {worst}, but the limit bears "
         f"{_amps(bears_ma)} A even without residents: a dead controller would mean overload. Set fallback_a = 0."
@@ -39,6 +40,8 @@ def advise(config: AreaConfig) -> list[str]:
          f"lease_s = {charging.lease_ms // 1000}: under 60 means more messages, and cars that stop at short breaks."),
         (not charging.valley,
          "valley is empty: cars charge as soon as there is room, at any price."),
+        (idle_feeders > 0,
+         f"{idle_feeders} feeder(s) without a charger. Say feeder = at the chargers that hang on them."),
         (idle > 0,
          f"{idle} window(s) with limit_pct not below the area's change nothing: the lowest wins."),
     )
@@ -84,10 +87,16 @@ def in_words(config: AreaConfig) -> list[tuple[str, str]]:
         ("meter", f"{meter.model} at {_endpoint(meter.host, meter.port)}, unit {meter.unit}, {_meter_pace(meter)}"),
         ("broker", f"{_endpoint(broker.host, broker.port)}{user}{secret}"),
         ("chargers", _charger_words(config)),
+        *([("feeders", _feeder_words(config))] if config.feeders else []),
         ("all at once", _all_at_once(config)),
         ("fallback", _fallback_words(config)),
         ("valley", valley),
-        ("requests", f"a car that asked nothing gets {want_kwh} kWh by {depart}"),
+        ("requests", f"a car that asked nothing gets {want_kwh} kWh by {depart}; {_now_words(charging.now_per_month)}"),
+        *(
+            [("export", "power may flow back: headroom counts it, and export alone cuts no car")]
+            if config.exports
+            else []
+        ),
     ]
 
 
@@ -95,6 +104,19 @@ def as_json(config: AreaConfig) -> dict[str, Any]:
     """The configuration in core units as plain JSON values; paths are text, tuples are lists."""
     plain: dict[str, Any] = json.loads(json.dumps(asdict(config), default=str))
     return plain
+
+
+def _feeder_words(config: AreaConfig) -> str:
+    """Each feeder with its limit and how many chargers share it."""
+    behind = [charger.feeder for charger in config.chargers]
+    return "; ".join(
+        f"{feeder.id} {_amps(feeder.limit_ma)} A per phase for {behind.count(at)} charger(s) together"
+        for at, feeder in enumerate(config.feeders)
+    )
+
+
+def _now_words(times: int) -> str:
+    return f"charge now {times} times a month" if times else "nobody may ask to be charged at once"
 
 
 def _charger_words(config: AreaConfig) -> str:

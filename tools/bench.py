@@ -7,13 +7,13 @@ import os
 import platform
 import statistics
 import sys
-import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib.util import find_spec
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from edge.planning import leave_with_parent
 from tools.errors import UserError
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def _play(jobs: list[Job], side_by_side: int) -> dict[Job, dict[str, float]]:
     done: dict[Job, dict[str, float]] = {}
     # The long ones first, so that no core waits at the end.
     order = sorted(jobs, key=lambda job: (job.setting != "closed", job.case not in LARGE, job.rule != "taiqu"))
-    with ProcessPoolExecutor(min(side_by_side, len(jobs)), get_context("spawn"), _leave_with_parent) as pool:
+    with ProcessPoolExecutor(min(side_by_side, len(jobs)), get_context("spawn"), leave_with_parent) as pool:
         futures = {pool.submit(play, job): job for job in order}
         for future in as_completed(futures):
             job = futures[future]
@@ -124,18 +124,6 @@ def _play(jobs: list[Job], side_by_side: int) -> dict[Job, dict[str, float]]:
             sys.stderr.flush()
     sys.stderr.write("\n")
     return {job: done[job] for job in jobs}
-
-
-def _leave_with_parent() -> None:
-    """A worker whose bench was killed does not play on for nobody."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def play(job: Job) -> dict[str, float]:

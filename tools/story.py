@@ -27,6 +27,9 @@ MODES = {
 }
 MISSED_SHOWN = 20
 
+FEEDER = 4
+"""Any constraint from here on is a feeder's: reasons speak of it as one."""
+
 
 def tell(journal: Path, controlled: Trace, uncontrolled: Trace, cars: list[CarResult]) -> list[NightEvent]:
     """The night's story in order of time."""
@@ -62,7 +65,11 @@ def _reason_events(ticks: list[dict[str, Any]]) -> Iterator[NightEvent]:
     """The first time each reason to hold a car back appears, with how many it concerned at its height."""
     for code, phase, kind in (
         (model.WAIT_VALLEY, -1, "wait"),
-        *((model.WAIT_ROOM, phase, "wait") for phase in (-1, 0, 1, 2)),
+        (model.STAGGER, -1, "wait"),
+        *((model.WAIT_ROOM, phase, "wait") for phase in (-1, 0, 1, 2, FEEDER)),
+        (model.WAIT_TURN, -1, "wait"),
+        *((model.UNCONTROLLED, phase, "wait") for phase in (-1, 0, 1, 2, FEEDER)),
+        (model.ASLEEP, -1, "wait"),
         (model.OVERBOOKED, -1, "guard"),
         (model.SHED, -1, "guard"),
         (model.SILENT, -1, "silent"),

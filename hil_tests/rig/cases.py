@@ -175,4 +175,4 @@ CLOSED = (
 
 def with_rating(case: Case, rating_kva: float) -> Case:
     """The same case below another transformer."""
-    return replace(case, community=replace(case.community, rating_kva=rating_kva))  # type: ignore[arg-type]
+    return replace(case, community=replace(case.community, rating_kva=round(rating_kva)))

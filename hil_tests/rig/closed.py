@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from hil_tests.rig.plant import Plant
 from hil_tests.rig.verdict import MET_WITHIN_WH, Recorder
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
     from edge.core.model import Command, Snapshot
     from edge.ports import Message, Setpoint
@@ -93,11 +94,15 @@ class Air:
 class Timed(Controller):
     """The controller with a stopwatch at its decision."""
 
+    def __init__(self, *parts: Any, **more: Any) -> None:  # noqa: ANN401 - the controller's own
+        super().__init__(*parts, **more)
+        self.decide_ms: list[float] = []
+
     def decide(self, snapshot: Snapshot) -> tuple[Command, ...]:
         """Step and guard, timed."""
         began = time.perf_counter()
         commands = super().decide(snapshot)
-        self.__dict__.setdefault("decide_ms", []).append((time.perf_counter() - began) * 1000.0)
+        self.decide_ms.append((time.perf_counter() - began) * 1000.0)
         return commands
 
 
@@ -146,7 +151,7 @@ class ClosedLoop:
             limit_permille=800, margin_permille=margin_permille, timezone="Asia/Shanghai", windows=(),
             meter=cfg.MeterConfig("none", "", 0, 1, 1000, 1000), broker=cfg.BrokerConfig("", 0, None, None),
             charging=cfg.ChargingConfig(0, 60_000, 9000, 7 * 60, ((23 * 60, 8 * 60),), 8), chargers=tuple(rows),
-            path=_NOWHERE, feeders=(cfg.FeederConfig("f", feeder_ma),) if feeder_ma else (),
+            path=Path("bench.toml"), feeders=(cfg.FeederConfig("f", feeder_ma),) if feeder_ma else (),
         )  # fmt: skip
 
     def chargers_ids(self) -> list[str]:
@@ -168,7 +173,7 @@ class ClosedLoop:
         memory.nights = 10
         return memory
 
-    def play(self, until_s: int = NIGHT_S[1], progress: Any = None) -> ClosedLoop:  # noqa: ANN401 - any callable
+    def play(self, until_s: int = NIGHT_S[1], progress: Callable[[int], None] | None = None) -> ClosedLoop:
         """Play the night."""
         plant, chargers, night = self.plant, self.chargers, self.night
         asked = np.zeros(len(night.cars.phase), dtype=bool)
@@ -285,7 +290,7 @@ class ClosedLoop:
         verdict = recorder.verdict(80.0)
         above = np.asarray(recorder.s_kva) / rating * 100.0 > 85.0
         alone = np.asarray(recorder.base_kva) / rating * 100.0 > 80.0
-        ticks = sorted(self.controller.__dict__.get("decide_ms", []))
+        ticks = sorted(self.controller.decide_ms)
         return {
             "energy_pct": float(plant.delivered_wh[controlled].sum() / night.cars.need_wh[controlled].sum()) * 100.0,
             "worst_pct": float(share.min()) * 100.0,
@@ -322,12 +327,3 @@ def _longest(flags: np.ndarray[Any, np.dtype[np.bool_]]) -> int:
         here = here + 1 if flag else 0
         best = max(best, here)
     return best
-
-
-def _nowhere() -> Path:
-    from pathlib import Path as AnyPath  # noqa: PLC0415
-
-    return AnyPath("bench.toml")
-
-
-_NOWHERE = _nowhere()

@@ -40,6 +40,8 @@ FAR_S = 1 << 40
 EXCHANGE_MS = 100
 KEPT = 7200
 POLL_S = 0.02
+WISH_S = 5.0
+"""Wishes are said again so often: one that was said before the controller listened is lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,8 @@ class LiveArea:
         self._lock = threading.Lock()
         self._seconds: deque[Second] = deque(maxlen=KEPT)
         self._told: deque[Told] = deque(maxlen=KEPT)
-        self._wished = np.zeros(community.piles, dtype=bool)
+        self._wishes: dict[int, str] = {}
+        self._wish_s = 0.0
         self._online = False
         self._over = threading.Event()
         self._crash: BaseException | None = None
@@ -210,15 +213,20 @@ class LiveArea:
         online = self._link.connected
         if online and not self._online:
             self.chargers.speak_up()
-            self._wished[:] = False
+            self._wish_s = 0.0
         self._online = online
         if not online:
             return
         for name, payload in self.chargers.telemetry():
             self._link.publish(f"taiqu/{AREA}/{name}/up/state", payload)
-        for k in np.flatnonzero(self.plant.plugged & ~self._wished):
-            wish = f'{{"v":1,"want_wh":{int(NEED_WH)},"depart_s":{int(time.time()) + STAY_S}}}'
-            self._wished[k] = self._link.publish(f"taiqu/{AREA}/{self.chargers.ids[k]}/up/wish", wish)
+        again = time.monotonic() >= self._wish_s
+        if again:
+            self._wish_s = time.monotonic() + WISH_S
+        for k in np.flatnonzero(self.plant.plugged).tolist():
+            if again or k not in self._wishes:
+                wish = f'{{"v":1,"want_wh":{int(NEED_WH)},"depart_s":{int(time.time()) + STAY_S}}}'
+                wish = self._wishes.setdefault(k, wish)
+                self._link.publish(f"taiqu/{AREA}/{self.chargers.ids[k]}/up/wish", wish)
 
 
 def waiting_cars(piles: int, seed: int, plugged: int) -> Cars:

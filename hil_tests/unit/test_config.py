@@ -625,6 +625,20 @@ def words(config: AreaConfig) -> dict[str, str]:
     return dict(rows)
 
 
+def test_words_of_feeders_export_and_charge_now(tmp_path: Path) -> None:
+    """What may surprise at the cabinet is said back: feeders, power that flows back, who may jump the queue."""
+    plain = words(loaded(tmp_path, document()))
+    assert not {"feeders", "export"} & set(plain)
+    assert plain["requests"] == "a car that asked nothing gets 9 kWh by 07:00; charge now 8 times a month"
+    text = document("area", "exports = true").replace("[charging]", "[charging]\nnow_per_month = 0") + FEEDER
+    config = loaded(tmp_path, text)
+    rich = words(config)
+    assert rich["feeders"].endswith("400 A per phase for 0 charger(s) together")
+    assert rich["export"].startswith("power may flow back")
+    assert rich["requests"].endswith("nobody may ask to be charged at once")
+    assert any("1 feeder(s) without a charger" in line for line in advise(config))
+
+
 def test_words_of_the_transformer(tmp_path: Path) -> None:
     """The rating is said back in the amperes that stand on its plate."""
     assert words(loaded(tmp_path, document()))["transformer"] == (
@@ -680,7 +694,7 @@ def test_words_of_the_rest(tmp_path: Path) -> None:
     assert said["valley"] == "23:00-08:00"
     assert said["margin"] == "control stays 1.5 points of rating below the limit"
     assert said["fallback"] == "a charger that hears nothing for 60 s stops by itself"
-    assert said["requests"] == "a car that asked nothing gets 9 kWh by 07:00"
+    assert said["requests"] == "a car that asked nothing gets 9 kWh by 07:00; charge now 8 times a month"
 
 
 def test_json_is_plain(tmp_path: Path) -> None:

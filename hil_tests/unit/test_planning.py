@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import signal
+import subprocess
+import sys
 import threading
 from concurrent.futures import wait
 from dataclasses import dataclass, field, replace
@@ -871,3 +874,50 @@ def test_what_cannot_be_met_is_said_when_it_is_known_and_what_can_too() -> None:
     assert promised["p2"] == (9000, "")
     street.controller.told.clear()
     assert street.play(600).controller.told == []
+
+
+def test_a_planner_whose_controller_was_killed_does_not_stay() -> None:
+    """SIGKILL takes the controller without a word; its planner's process, idle or not, is gone soon after."""
+    script = (
+        "import os, sys\n"
+        "from edge.planning import Beside, Question\n"
+        "if __name__ == '__main__':\n"
+        "    runner = Beside()\n"
+        "    runner.ask(Question((), (), (), 220000, 1.0))\n"
+        "    while runner.busy: pass\n"
+        "    print(next(iter(runner._pool._processes)), flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as controller:
+        assert controller.stdout is not None
+        planner = int(controller.stdout.readline())
+        ends = os.pidfd_open(planner)
+        controller.kill()
+    try:
+        assert select.select([ends], [], [], 20.0)[0], "the planner outlives its controller"
+    finally:
+        os.close(ends)
+
+
+def test_a_wall_clock_that_is_set_later_dates_departures_anew() -> None:
+    """A gateway without a clock has its time an hour late: who came meanwhile leaves when it said."""
+    street = Street(None).play(120).come("p1").wish("p1", "2026-01-16 05:00").come("p2").play(60)
+    units = street.controller.fleet.units
+    street.wall_s = clock("2026-01-15 23:30")
+    street.play(2)
+    hours = [round((units[name].depart_ms - street.now_ms) / 3_600_000, 2) for name in ("p1", "p2")]
+    assert hours == [5.5, 7.5]
+    street.wall_s -= 3600.0
+    street.play(2)
+    hours = [round((units[name].depart_ms - street.now_ms) / 3_600_000, 2) for name in ("p1", "p2")]
+    assert hours == [6.5, 8.5]
+
+
+def test_a_wish_said_again_changes_nothing_and_asks_for_no_plan() -> None:
+    """An app that repeats its wish, in case nobody listened, costs nothing and is learned from once."""
+    street = evening().come("p1").wish("p1", "2026-01-16 06:00").play(60)
+    learned, planned_ms = street.controller.memory.depart_min, street.controller.planned_ms
+    for _ in range(30):
+        street.wish("p1", "2026-01-16 06:00").play(1)
+    assert street.controller.memory.depart_min == learned
+    assert street.controller.planned_ms == planned_ms

@@ -70,3 +70,22 @@ def test_every_reason_has_a_sentence_in_both_languages() -> None:
     assert len({reasons.key(code) for code in reasons.TEXTS}) == len(reasons.TEXTS)
     codes = {value for name, value in vars(model).items() if name.isupper() and isinstance(value, int)}
     assert set(reasons.TEXTS) <= codes
+
+
+def test_the_story_names_feeders_turns_and_sleepers(tmp_path: Path) -> None:
+    """The reasons that a full night has too: a full feeder, cars that take turns, starts that spread, a car asleep."""
+    path = journal(
+        tmp_path / "j.jsonl",
+        (960, "normal", {"no_car": 1}),
+        (1380, "normal", {"stagger": 5, "wait_room_feeder": 2}),
+        (1381, "normal", {"wait_turn": 3, "uncontrolled_feeder": 1, "asleep": 1}),
+    )
+    said = " ".join(event.text_en for event in tell(path, trace([40.0], [0]), trace([40.0], [0]), []))
+    for words in (
+        "starts are spread over ten minutes. At most 5 at once",
+        "waiting: the feeder is full. At most 2",
+        "waiting for its turn: others are more urgent. At most 3",
+        "load outside control alone fills the feeder. At most 1",
+        "asleep, or full. At most 1",
+    ):
+        assert words in said
