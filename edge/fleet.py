@@ -88,8 +88,8 @@ class Fleet:
     """Sessions that were seen to begin since somebody last asked."""
     news: bool = False
     """A session or a wish that no plan has seen."""
-    newcomer_ms: int = GO_MS
-    """The start of a car that no plan has seen yet."""
+    newcomer_ms: tuple[int, ...] = ()
+    """By place: the start of a car that no plan has seen yet; without an entry it goes at once."""
 
     def __post_init__(self) -> None:
         self.units = {c.id: Unit(c) for c in sorted(self.chargers, key=lambda c: c.id)}
@@ -126,7 +126,8 @@ class Fleet:
         elif unit.begun_ms == NEVER:
             if unit.depart_ms == NEVER:
                 unit.depart_ms = self.depart_of(unit.wish, now_ms)
-            unit.begun_ms, unit.start_ms, unit.missing_wh = now_ms, self.newcomer_ms, 0
+            unit.begun_ms, unit.missing_wh = now_ms, 0
+            unit.start_ms = self.newcomer_ms[unit.place] if self.newcomer_ms else GO_MS
             # A car found there at the start came at another hour.
             self.arrivals += known is not None
             self.news = True

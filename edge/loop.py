@@ -198,7 +198,7 @@ class Controller:
         on_feeders = tuple(feeder.limit_ma for feeder in self.feeders for _ in range(3))
         until_ms = max([want.depart_ms for want in wants], default=self.now_ms)
         slots = slots_ahead(self.config, self.memory, self.zone, wall_s, self.now_ms, until_ms, skew, on_feeders, mv)
-        return Question(tuple(wants), slots, self.fleet.places, mv, self.proposal.share)
+        return Question(tuple(wants), slots, self.fleet.places, mv, self.proposal.shares)
 
     def _learn(self) -> None:
         """Let the memory see residents' load, once a reading."""

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from edge.core.model import binding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from edge.core.model import Place
 
@@ -28,7 +29,11 @@ GIFT_WH = 50.0
 request is not worth cutting."""
 
 SHARE_STEPS = 7
-"""Halvings in the search for the common share that can be reached: to less than one percent."""
+SHARE_WITHIN = 0.004
+"""The search for a common share ends after so many halvings, or when it is known so well."""
+
+SHARE_MORE = 0.02
+"""A place that cannot have so much more, the others staying where they are, is where the shortage is."""
 
 SHARE_SAFETY = 0.995
 ALONE = 0.8
@@ -77,12 +82,12 @@ class Proposal:
     start_ms: dict[str, int] = field(default_factory=dict)
     expect_wh: dict[str, float] = field(default_factory=dict)
     aim_wh: dict[str, float] = field(default_factory=dict)
-    share: float = 1.0
-    """The common share of all requests that can be had."""
+    shares: tuple[float, ...] = ()
+    """The share of the requests at each place that can be had; as alike over all places as their phases allow."""
     alone: frozenset[str] = frozenset()
     """Whose charger could not give all it asked for even below an empty transformer."""
-    newcomer_ms: int = GO_MS
-    """The start of a car that comes before the next proposal."""
+    newcomer_ms: tuple[int, ...] = ()
+    """By place: the start of a car that comes before the next proposal."""
 
     def promise(self, want: Want) -> tuple[int, str]:
         """(Wh that will be there at its departure, why not all: "" when all, "stay", "room").
@@ -103,12 +108,17 @@ class _Fill:
         volt = mv / 1000.0
         feeders = (len(slots[0].room_ma) - 4) // 3 if slots else 0
         self.bind = [binding(place, feeders) for place in places]
+        self.places = [w.place for w in wants]
         self.lines = [places[w.place].lines for w in wants]
         self.rate_w = [w.max_ma / 1000.0 * volt * self.lines[k] * w.count for k, w in enumerate(wants)]
         self.hours = [(s.end_ms - s.start_ms) / 3_600_000 for s in slots]
         self.free_wh = [
             [max(ma, 0) / 1000.0 * volt * h for ma in s.room_ma] for s, h in zip(slots, self.hours, strict=True)
         ]
+        by_name = sorted(range(len(wants)), key=lambda k: wants[k].name)
+        self.by_name = [0] * len(wants)
+        for at, k in enumerate(by_name):
+            self.by_name[k] = at
         self.by_departure = sorted(range(len(wants)), key=lambda k: -wants[k].depart_ms)
 
     def possible_wh(self, k: int, wh: float) -> float:
@@ -128,11 +138,17 @@ class _Fill:
 
         Lowers ``rem_wh`` and ``free_wh``.
         """
-        wants, slots, rate_w = self.wants, self.slots, self.rate_w
+        wants, slots, rate_w, places = self.wants, self.slots, self.rate_w, self.places
         placed: dict[int, dict[int, float]] = {}
         live: list[int] = []
         upto = 0
-        for t in sorted(chosen, reverse=True):
+        chosen = sorted(chosen)
+        share_h = self._hours_before(chosen, free_wh)
+        behind_wh = [0.0] * len(self.free_wh[0])
+        for k, wh in enumerate(rem_wh):
+            _add(behind_wh, self, k, wh)
+        for at in range(len(chosen) - 1, -1, -1):
+            t = chosen[at]
             slot, free = slots[t], free_wh[t]
             while upto < len(wants) and wants[self.by_departure[upto]].depart_ms > slot.start_ms:
                 k = self.by_departure[upto]
@@ -142,19 +158,49 @@ class _Fill:
             live = [k for k in live if rem_wh[k] > 1e-6]
             if free[3] <= 0.0:
                 continue
-            live.sort(key=lambda k: (-rem_wh[k] / rate_w[k], wants[k].name))
-            here = placed[t] = {}
-            for k in live:
-                wh = self._fit(k, slot, rem_wh[k], free)
-                if wh > 0.0:
-                    here[k] = wh
-                    rem_wh[k] -= wh
-                    if free[3] <= 1e-6:
-                        break
+            # A car needs as long as its own charger takes, or as long as its phase or feeder takes for all cars there.
+            needs_h = [wh * h for wh, h in zip(behind_wh, share_h[at], strict=True)]
+            place_h = [max([needs_h[i] for i in bind], default=0.0) for bind in self.bind]
+            order = [
+                (-max(rem_wh[k] / rate_w[k], place_h[places[k]]), -rem_wh[k] / rate_w[k], self.by_name[k], k)
+                for k in live
+            ]
+            live = [row[3] for row in sorted(order)]
+            placed[t] = self._fill_slot(live, slot, rem_wh, free, behind_wh)
         return placed
 
-    def _fit(self, k: int, slot: Slot, rem_wh: float, free: list[float]) -> float:
-        """What one want can have of one slot, taken from its room."""
+    def _fill_slot(
+        self, order: list[int], slot: Slot, rem_wh: list[float], free: list[float], behind_wh: list[float]
+    ) -> dict[int, float]:
+        """Give what one slot holds, in this order; returns who got what."""
+        got: dict[int, float] = {}
+        shut: set[int] = set()
+        for k in order:
+            place = self.places[k]
+            if place in shut:
+                continue
+            wh = self._fit(k, slot, rem_wh[k], free, behind_wh)
+            if wh > 0.0:
+                got[k] = wh
+                rem_wh[k] -= wh
+            elif min([free[i] for i in (3, *self.bind[place])]) <= 0.0:
+                shut.add(place)
+                if len(shut) == len(self.bind):
+                    break
+        return got
+
+    def _hours_before(self, chosen: Sequence[int], free_wh: list[list[float]]) -> list[list[float]]:
+        """For each chosen slot and constraint: how many hours of the room in it and before a Wh takes, on average."""
+        hours, sums = 0.0, [0.0] * len(self.free_wh[0])
+        rows = []
+        for t in chosen:
+            hours += self.hours[t]
+            sums = [a + b for a, b in zip(sums, free_wh[t], strict=True)]
+            rows.append([hours / max(wh, 1.0) for wh in sums])
+        return rows
+
+    def _fit(self, k: int, slot: Slot, rem_wh: float, free: list[float], behind: list[float]) -> float:
+        """What one want can have of one slot, taken from its room and from what its constraints have to carry."""
         want, lines = self.wants[k], self.lines[k]
         inside_ms = min(want.depart_ms, slot.end_ms) - max(want.arrive_ms, slot.start_ms)
         wh: float = min(rem_wh, self.rate_w[k] * inside_ms / 3_600_000, free[3])
@@ -163,8 +209,10 @@ class _Fill:
             wh = min(wh, free[i] * lines)
         if wh > 0.0:
             free[3] -= wh
+            behind[3] -= wh
             for i in bind:
                 free[i] -= wh / lines
+                behind[i] -= wh / lines
         return wh
 
     def short_wh(self, rem_wh: list[float]) -> float:
@@ -175,7 +223,7 @@ class _Fill:
 
 
 def propose(
-    wants: Sequence[Want], slots: Sequence[Slot], places: Sequence[Place], mv: int, share: float = 1.0
+    wants: Sequence[Want], slots: Sequence[Slot], places: Sequence[Place], mv: int, shares: Sequence[float] = ()
 ) -> Proposal:
     """When may each session start, what will it have got by its departure, what should be aimed at?
 
@@ -184,7 +232,7 @@ def propose(
         slots: from now to the last departure, in order of time; the first holds the present.
         places: as in the snapshot.
         mv: mean phase voltage.
-        share: the last proposal's share, where the search begins.
+        shares: the last proposal's shares, where the search begins.
     """
     if not slots:
         return Proposal()
@@ -202,19 +250,19 @@ def propose(
             for k, wh in placed.get(0, {}).items():
                 early[k] = early.get(k, 0.0) + wh
     short = sum(rem)
+    shares = _shares(fill, shares) if short > SHORT_WH else [1.0] * len(places)
     alone = frozenset(w.name for k, w in enumerate(wants) if w.known and w.need_wh - w.got_wh - need[k] > MET_WITHIN_WH)
-    start_ms = _starts(wants, slots, fill, early, short, prices[0])
+    start_ms = _starts(wants, slots, fill, early, shares, prices[0])
+    dear = slots[0].price > prices[0]
+    newcomer_ms = tuple([cheap_ms if dear and share >= 1.0 else GO_MS for share in shares])
+    aim = [_aim_wh(w, shares[w.place]) for w in wants]
+    if short > SHORT_WH:
+        need = [fill.possible_wh(k, wh) for k, wh in enumerate(aim)]
+        rem = list(need)
+        fill.place(rem, range(len(slots)), [list(row) for row in fill.free_wh])
     expect = {w.name: w.got_wh + need[k] - rem[k] for k, w in enumerate(wants) if w.known}
-    if short <= SHORT_WH:
-        aim = {w.name: w.need_wh for w in wants if w.known}
-        dear = slots[0].price > prices[0]
-        return Proposal(start_ms, expect, aim, 1.0, alone, cheap_ms if dear else GO_MS)
-    share = _share(fill, share) * SHARE_SAFETY
-    aims = [fill.possible_wh(k, _aim_wh(w, share)) for k, w in enumerate(wants)]
-    rem = list(aims)
-    fill.place(rem, range(len(slots)), [list(row) for row in fill.free_wh])
-    expect = {w.name: w.got_wh + aims[k] - rem[k] for k, w in enumerate(wants) if w.known}
-    return Proposal(start_ms, expect, {w.name: _aim_wh(w, share) for w in wants if w.known}, share, alone)
+    aims = {w.name: aim[k] for k, w in enumerate(wants) if w.known}
+    return Proposal(start_ms, expect, aims, tuple(shares), alone, newcomer_ms)
 
 
 def _first_cheap_ms(slots: Sequence[Slot], cheap: float) -> int:
@@ -223,25 +271,50 @@ def _first_cheap_ms(slots: Sequence[Slot], cheap: float) -> int:
 
 
 def _aim_wh(want: Want, share: float) -> float:
-    """What to aim for when only this share of all requests can be had, Wh."""
-    return min(want.need_wh, want.need_wh * share + GIFT_WH)
+    """What to aim for when only this share of a request can be had, Wh."""
+    return min(want.need_wh, want.need_wh * share + GIFT_WH) if share < 1.0 else want.need_wh
 
 
-def _share(fill: _Fill, last: float) -> float:
-    """The largest common share of all requests that fits, by bisection; begun near the last one."""
+def _shares(fill: _Fill, last: Sequence[float]) -> list[float]:
+    """The share of its requests that each place can have: the smallest as large as can be, then the next, and so on.
 
-    def fits(share: float) -> bool:
-        return fill.short_wh([fill.possible_wh(k, _aim_wh(w, share)) for k, w in enumerate(fill.wants)]) <= SHORT_WH
+    All places rise together until one can have no more, for its phase or its feeder is full; the others go on.
+    """
+    shares, low = [1.0] * len(fill.bind), 0.0
+    last = last if len(last) == len(shares) else shares
+    rising = sorted({want.place for want in fill.wants})
 
-    low, high = 0.0, 1.0
-    for guess in (last - 0.02, last + 0.02):
-        if low < guess < high:
-            if fits(guess):
-                low = guess
+    def fits(places: Sequence[int], share: float) -> bool:
+        trial = [share if place in places else shares[place] for place in range(len(shares))]
+        return (
+            fill.short_wh([fill.possible_wh(k, _aim_wh(w, trial[w.place])) for k, w in enumerate(fill.wants)])
+            <= SHORT_WH
+        )
+
+    while rising:
+        low = _highest(partial(fits, tuple(rising)), low, min([last[place] for place in rising]))
+        for place in rising:
+            shares[place] = low
+        stuck = [place for place in rising if not fits((place,), min(low + SHARE_MORE, 1.0))]
+        rising = [place for place in rising if stuck and place not in stuck]
+        if fits(rising, 1.0):
+            for place in rising:
+                shares[place] = 1.0
+            break
+    return [share * SHARE_SAFETY if share < 1.0 else 1.0 for share in shares]
+
+
+def _highest(fits: Callable[[float], bool], low: float, guess: float) -> float:
+    """The largest share that fits, by bisection between ``low``, which does, and 1, which does not."""
+    high = 1.0
+    for near in (guess - SHARE_MORE, guess + SHARE_MORE):
+        if low < near < high:
+            if fits(near):
+                low = near
             else:
-                high = guess
+                high = near
     for _ in range(SHARE_STEPS):
-        if high - low < 0.004:
+        if high - low < SHARE_WITHIN:
             break
         middle = (low + high) / 2.0
         if fits(middle):
@@ -256,12 +329,15 @@ def _starts(
     slots: Sequence[Slot],
     fill: _Fill,
     early: dict[int, float],
-    short: float,
+    shares: Sequence[float],
     cheap: float,
 ) -> dict[str, int]:
-    """Who waits until when. In a dear slot only as many start as its share of the energy needs, the tightest first."""
+    """Who waits until when. In a dear slot only as many start as its share of the energy needs, the tightest first.
+
+    Where not everything can be had nobody waits.
+    """
     known = [k for k, w in enumerate(wants) if w.known]
-    if slots[0].price <= cheap or short > SHORT_WH:
+    if slots[0].price <= cheap:
         return {wants[k].name: GO_MS for k in known}
     valley_ms = _first_cheap_ms(slots, cheap)
     needed_wh = [0.0] * len(fill.free_wh[0])
@@ -290,7 +366,7 @@ def _starts(
     for k in sorted(known, key=tightness):
         want = wants[k]
         helps = needed_wh[3] > 1.0 or any(needed_wh[i] > 1.0 for i in fill.bind[want.place])
-        if want.running or want.at_once or alone(k) or (helps and k in early):
+        if want.running or want.at_once or shares[want.place] < 1.0 or alone(k) or (helps and k in early):
             starts[want.name] = GO_MS
             if not want.running:
                 _add(needed_wh, fill, k, -min(fill.rate_w[k] * hours, want.need_wh - want.got_wh))

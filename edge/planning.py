@@ -48,13 +48,13 @@ class Question:
     slots: tuple[planner.Slot, ...]
     places: tuple[Place, ...]
     mv: int
-    share: float
+    shares: tuple[float, ...]
 
 
 def answer(question: Question) -> planner.Proposal:
     """Ask the planner."""
     q = question
-    return planner.propose(q.wants, q.slots, q.places, q.mv, q.share)
+    return planner.propose(q.wants, q.slots, q.places, q.mv, q.shares)
 
 
 class Runner(Protocol):

@@ -27,6 +27,7 @@ SMALLEST_FOR = 0.9985
 """The energy that the smallest transformer must deliver."""
 SIZE_CASES = ("A-810", "A-810-tail")
 SIZE_SEEDS = 3
+MARGIN_SEEDS = 3
 
 # key, heading, digits, factor
 COLUMNS = (
@@ -56,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``taiqu bench``."""
     parser.add_argument("what", choices=("control",), help="what to measure")
     parser.add_argument("--case", action="append", metavar="NAME", help="only this case; may be repeated")
-    parser.add_argument("--setting", choices=("slots", "closed", "size"), help="only this setting")
+    parser.add_argument("--setting", choices=("slots", "closed", "size", "margin"), help="only this setting")
     parser.add_argument("--seeds", type=int, metavar="N", help="nights a case (default 10; closed loop 3, B and C 1)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="nights played side by side")
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
@@ -85,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
 def _jobs(args: argparse.Namespace) -> list[Job]:
     """Which nights to play."""
     from hil_tests.rig.cases import CASES, CLOSED, SLOTS  # noqa: PLC0415 - needs the extra
+    from hil_tests.rig.closed import MARGIN_CASE, METERS  # noqa: PLC0415
 
     names = args.case or list(CASES)
     unknown = [name for name in names if name not in CASES]
@@ -105,6 +107,9 @@ def _jobs(args: argparse.Namespace) -> list[Job]:
         if name in CLOSED and args.setting in (None, "closed"):
             seeds = args.seeds or (SEEDS_LARGE if name in LARGE else SEEDS_CLOSED)
             jobs += [Job("closed", name, rule, seed) for rule in RULES[:2] for seed in range(1, seeds + 1)]
+        if name == MARGIN_CASE and args.setting in (None, "margin"):
+            seeds = args.seeds or MARGIN_SEEDS
+            jobs += [Job("margin", kind, "taiqu", seed) for kind in METERS for seed in range(1, seeds + 1)]
     if not jobs:
         raise UserError(f"--case {' '.join(names)} has no setting {args.setting}. Leave --setting away.")
     return jobs
@@ -130,6 +135,8 @@ def play(job: Job) -> dict[str, float]:
     """Play one night; its figures."""
     from hil_tests.rig.cases import CASES  # noqa: PLC0415 - needs the extra
 
+    if job.setting == "margin":
+        return _margin(job)
     case = CASES[job.case]
     if job.setting == "closed":
         return _closed(job)
@@ -160,6 +167,15 @@ def _closed(job: Job) -> dict[str, float]:
     figures |= {"energy": got / best, "energy_margin": got / lower, "cost": loop.cost / cheapest, "speed": speed}
     figures["full_pct"] = figures.pop("met_pct")
     return figures
+
+
+def _margin(job: Job) -> dict[str, float]:
+    """How much margin the loop needs below its limit with one kind of meter."""
+    from hil_tests.rig.cases import CASES  # noqa: PLC0415
+    from hil_tests.rig.closed import MARGIN_CASE, MARGIN_S, METERS, ClosedLoop  # noqa: PLC0415
+
+    loop = ClosedLoop(CASES[MARGIN_CASE].draw(job.seed), meter=METERS[job.case], begin_s=MARGIN_S[0])
+    return {"margin_pts": loop.play(MARGIN_S[1]).overshoot_pts()}
 
 
 def _size(job: Job) -> dict[str, float]:
@@ -207,7 +223,7 @@ def _rows(done: dict[Job, dict[str, float]]) -> list[dict[str, Any]]:
         for key in keys:
             values = [night[key] for night in nights if key in night]
             # A minute over in one night of ten is a minute over.
-            value = max(values) if key.startswith(("minutes_", "longest_")) else statistics.median(values)
+            value = max(values) if key.startswith(("minutes_", "longest_", "margin_")) else statistics.median(values)
             row[key] = round(value, 5)
         rows.append(row)
     return rows
@@ -223,13 +239,17 @@ def _print(rows: list[dict[str, Any]], machine: str) -> None:
         "slots": "5-minute setting, one limit, perfect actuation",
         "closed": "closed loop at 1 s: meter, lags, appliances, phases",
         "size": "smallest transformer for 99.85 % of the energy, as a multiple of the clairvoyant's",
+        "margin": "highest 1-min mean above limit - margin, points of rating: the margin that this meter needs",
     }
     for setting, title in titles.items():
         chosen = [row for row in rows if row["setting"] == setting]
         if not chosen:
             continue
+        columns: tuple[tuple[str, str, int], ...]
         if setting == "size":
-            columns: tuple[tuple[str, str, int], ...] = (("size", "ours/optimum", 4),)
+            columns = (("size", "ours/optimum", 4),)
+        elif setting == "margin":
+            columns = (("margin_pts", "points", 2),)
         else:
             columns = tuple(c for c in COLUMNS if any(c[0] in row for row in chosen))
         table = RichTable(title=title, box=box.SIMPLE_HEAD, pad_edge=False)

@@ -27,7 +27,7 @@ from edge.core.model import (
     believable,
     fold,
 )
-from edge.core.sheet import READY_REASONS, Sheet
+from edge.core.sheet import READY_REASONS, Sheet, differing, nothing
 
 RAISE_PERMILLE_PER_10S = 20
 """All raises together climb by this share of the rating in 10 s."""
@@ -42,6 +42,7 @@ An urgent car takes the bare minimum.
 """
 
 URGENT_MS = 3600000
+"""Urgent is whose laxity, as the last review saw it, is less."""
 
 REVIEW_MS = 300000
 """How often the order is made anew. Made anew every minute it costs half an on/off more a car and brings nothing."""
@@ -81,13 +82,17 @@ State = namedtuple(
         "limit_permille",
         "release_ms",  # when something last set many starts free together
         "review",  # the last ranking (edge/core/rank.py)
+        "book",  # the last sheet (edge/core/sheet.py)
     ),
 )
 
 
+_NOTHING = Command("", 0, 0, -1, True)
+
+
 def start() -> State:
     """The state of a controller that has seen nothing."""
-    return State((), (), (), (), (), NEVER, 0, NEVER, 0, NEVER, rank.nothing())
+    return State((), (), (), (), (), NEVER, 0, NEVER, 0, NEVER, rank.nothing(), nothing())
 
 
 def step(state: State, snapshot: Snapshot, settings: Settings, now_ms: int) -> tuple[State, tuple[Command, ...]]:
@@ -110,8 +115,8 @@ class _Law:
         self.state, self.snapshot, self.settings, self.now_ms = state, snapshot, settings, now_ms
         self.sheet = Sheet(snapshot, settings, now_ms)
         self.release_ms = self._release_ms()
-        self.sheet.admit(state.units, state.commands, state.chargers, state.review.ranked, self.release_ms)
-        self.sheet.add_up()
+        self.sheet.admit(state.units, state.chargers, state.review.ranked, self.release_ms, state.book)
+        self.book = self.sheet.add_up(state.book)
         self.bases, self.calm, self.sample_ms = state.bases, state.calm, state.sample_ms
         self.credit_ma, self.credit_ms = state.credit_ma, state.credit_ms
         self.review = state.review
@@ -221,8 +226,13 @@ class _Law:
         elif free[3] >= 1000:
             self._serve(self.review.served, free, swing, [], short)
 
-    def _calm(self, swing: list[int]) -> list[int]:
-        """What a start must leave free for residents' swings: what running cars could not give back without a stop."""
+    def _calm(self, room: list[tuple[int, int]], free: list[int], swing: list[int]) -> list[tuple[int, int]]:
+        """The room by place less what a start must leave free for residents' swings.
+
+        That is as much as running cars could not give back without a stop.
+        """
+        if max(swing) <= 0:
+            return room
         if not self.kept_free:
             sheet, chargers = self.sheet, self.snapshot.chargers
             above = [0] * len(sheet.bind)
@@ -231,7 +241,8 @@ class _Law:
                     above[chargers[k].place] += sheet.target[k] - MIN_MA
             loose = fold(self.snapshot.places, above, len(self.snapshot.feeders))
             self.kept_free = [max(swing[i] - loose[i], 0) for i in range(len(swing))]
-        return self.kept_free
+        left = [free[i] - self.kept_free[i] for i in range(len(free))]
+        return [self.sheet.room(place, left) for place in range(len(self.sheet.bind))]
 
     def _serve(
         self, order: list[int], free: list[int], swing: list[int], upto: list[int], short: list[int]
@@ -242,30 +253,35 @@ class _Law:
         that keep somebody short of what the review gives; who is bound by one of them (``short``) gets no more yet.
         """
         sheet, chargers = self.sheet, self.snapshot.chargers
-        session, target, reason = sheet.session, sheet.target, sheet.reason
+        target, reason, phase = sheet.target, sheet.reason, sheet.phase
+        alone = [self._alone(place) for place in range(len(sheet.bind))]
         room = [sheet.room(place, free) for place in range(len(sheet.bind))]
         held = [3 in short or any(i in short for i in bind) for bind in sheet.bind]
+        calm: list[tuple[int, int]] = []
         lacking = []
-        many = len(session)
+        many = len(target)
         for k in order:
-            if k >= many or not session[k]:
+            if k >= many:
+                continue
+            have = target[k]
+            if not have and reason[k] not in READY_REASONS:
                 continue
             charger = chargers[k]
-            have = target[k]
             if have >= charger.max_ma or held[charger.place] or (upto and upto[k] <= have):
                 continue
             spare, where = room[charger.place]
             if have:
                 given = self._raise(k, charger, spare, where, upto)
-            elif reason[k] not in READY_REASONS:
-                continue
             elif charger.possible_ma + spare < MIN_MA:
-                sheet.say(k, UNCONTROLLED if self._alone(charger.place) else WAIT_ROOM, where)
+                reason[k], phase[k] = UNCONTROLLED if alone[charger.place] else WAIT_ROOM, -1 if where == 3 else where
                 given = 0
             else:
-                given = self._begin(k, charger, free, swing, upto)
+                if not calm:
+                    calm = self._calm(room, free, swing)
+                given = self._begin(k, charger, room[charger.place], calm[charger.place], upto)
             if given:
                 sheet.spend(free, k, given)
+                calm = []
                 room = [sheet.room(place, free) for place in range(len(sheet.bind))]
             if upto and target[k] < upto[k] and reason[k] != FULL and room[charger.place][1] not in lacking:
                 lacking.append(room[charger.place][1])
@@ -276,7 +292,10 @@ class _Law:
         sheet = self.sheet
         rows = []
         room = list(free)
-        tight = any(charger.aim_wh < charger.need_wh for charger in self.snapshot.chargers)
+        tight = [False] * len(sheet.bind)
+        for k, charger in enumerate(self.snapshot.chargers):
+            if sheet.session[k] and charger.aim_wh < charger.need_wh:
+                tight[charger.place] = True
         for k, charger in enumerate(self.snapshot.chargers):
             if not sheet.session[k]:
                 continue
@@ -289,10 +308,12 @@ class _Law:
                 aims = self._most(k, charger.aim_wh)
             on_ms = self.now_ms - sheet.units[k].since_ms
             # Who has what is aimed for goes on only while it is nearly done: the rest is what others still lack.
-            keeps = have > 0 and (charger.aim_wh > 0 or sheet.needs_ms(charger, charger.need_wh) < rank.RUN_MS)
+            goes_on = charger.aim_wh > 0 or (have > 0 and sheet.needs_ms(charger, charger.need_wh) < rank.RUN_MS)
+            laxity_ms = sheet.laxity_ms(charger)
+            key = rank.key_ms(laxity_ms, have > 0 and goes_on, tight[charger.place], charger.now, charger.prio)
             rows.append(
                 rank.Row(
-                    rank.key_ms(sheet.laxity_ms(charger), keeps, tight, charger.now, charger.prio),
+                    key if goes_on else key + rank.AIMED_MS,
                     k,
                     charger.place,
                     have,
@@ -301,6 +322,7 @@ class _Law:
                     aims,
                     have > 0 and 0 <= on_ms < rank.RUN_MS,
                     have > 0 or sheet.reason[k] in READY_REASONS,
+                    laxity_ms < URGENT_MS,
                 )
             )
         count = len(self.snapshot.chargers)
@@ -342,26 +364,27 @@ class _Law:
             return 0
         return self._grant(k, booked, spare, upto[k] if upto else most, most)
 
-    def _begin(self, k: int, charger: Charger, free: list[int], swing: list[int], upto: list[int]) -> int:
+    def _begin(self, k: int, charger: Charger, room: tuple[int, int], calm: tuple[int, int], upto: list[int]) -> int:
         """Start a waiting car where there is room for more than the minimum, or for the minimum when it is urgent.
 
-        ``swing``: how much higher residents have been a moment ago; only an urgent car does not wait for calm.
+        ``room``: what is free here; ``calm``: less for residents' swings, for which only an urgent car does not wait.
         """
         sheet = self.sheet
         booked = charger.ma if charger.settled else charger.possible_ma
         needed = MIN_MA
-        spare, where = sheet.room(charger.place, free)
-        if not charger.now and sheet.laxity_ms(charger) >= URGENT_MS:
+        spare, where = room
+        if not charger.now and not self.review.soon[k]:
             needed = MIN_MA if self.review.give[k] else START_MA
-            if max(swing) > 0:
-                calm = self._calm(swing)
-                spare, where = sheet.room(charger.place, [free[i] - calm[i] for i in range(len(free))])
+            spare, where = calm
         if spare < 0 or booked + spare < needed:
             sheet.say(k, UNCONTROLLED if self._alone(charger.place) else WAIT_ROOM, where)
             return 0
         sheet.say(k, RAMPING)
         most = self._most(k, charger.need_wh)
-        return self._grant(k, booked, spare, upto[k] if upto else most, most)
+        given = self._grant(k, booked, spare, upto[k] if upto else most, most)
+        if not sheet.target[k]:
+            sheet.again.append(k)  # its start waits for credit
+        return given
 
     def _grant(self, k: int, booked: int, spare: int, upto: int, most: int) -> int:
         """Raise a target by what room and credit allow above ``booked``. Returns what it takes, mA."""
@@ -379,18 +402,16 @@ class _Law:
     # ------------------------------------------------------------------------------------------------------- the end
     def finish(self) -> tuple[State, tuple[Command, ...]]:
         """Write the commands down. One that has not changed stays the same object."""
-        old, sheet = self.state.commands, self.sheet
+        sheet, old, chargers = self.sheet, self.state.book, self.snapshot.chargers
         target, reason, phase = sheet.target, sheet.reason, sheet.phase
-        commands = []
-        chargers = self.snapshot.chargers
-        if len(old) != len(chargers):
-            old = (Command("", 0, 0, -1, True),) * len(chargers)
-        for same, row, ma, why, where in zip(old, chargers, target, reason, phase):  # noqa: B905 - MicroPython
-            name, was_ma, was_why, was_where, _ = same
-            if ma == was_ma and why == was_why and where == was_where and name == row[0]:
-                commands.append(same)
-            else:
-                commands.append(Command(row[0], ma, why, where, True))
+        if sheet.known:
+            commands = list(self.state.commands)
+            moved = differing(target, old.target) + differing(reason, old.reason) + differing(phase, old.phase)
+        else:
+            commands = [_NOTHING] * len(chargers)
+            moved = list(range(len(chargers)))
+        for k in moved:
+            commands[k] = Command(chargers[k].id, target[k], reason[k], phase[k], True)
         done = tuple(commands)
         state = State(
             tuple(sheet.units),
@@ -404,6 +425,7 @@ class _Law:
             self.snapshot.limit_permille,
             self.release_ms,
             self.review,
+            self.book,
         )
         return state, done
 

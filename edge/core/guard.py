@@ -227,40 +227,45 @@ def _no_raise(snapshot: Snapshot, commands: tuple[Command, ...], reason: int) ->
 
 def _within_line(snapshot: Snapshot, commands: tuple[Command, ...], settings: Settings) -> tuple[Command, ...]:
     """Drop raises, wherever what may flow after them would pass the limit itself. Settled chargers lend, up to 3 %."""
-    meter = snapshot.meter
-    mv = mean_mv(meter)
     count = len(snapshot.places)
-    draw, may, lent = [0] * count, [0] * count, [0] * count
-    for row, command in zip(snapshot.chargers, commands):  # noqa: B905 - MicroPython
-        _, place, _, _, _, ma, _, _, most, silent, settled, _, _, _, _, _, _ = row
-        most = max(most, command.ma)
+    may, lent = [0] * count, [0] * count
+    raised = []
+    for k, (row, command) in enumerate(zip(snapshot.chargers, commands)):  # noqa: B905 - MicroPython
+        ma, most = command.ma, row.possible_ma
+        if ma > most:
+            most = ma
+            raised.append(k)
+        elif ma > row.set_ma:
+            raised.append(k)
         if most:
+            place = row.place
             may[place] += most
-            if settled and not silent and ma + SETTLED_EXTRA_MA < most:
-                lent[place] += most - ma - SETTLED_EXTRA_MA
-        if ma > 0 and not silent:
-            draw[place] += ma
-    places, feeders = snapshot.places, len(snapshot.feeders)
-    base = _base(meter, fold(places, draw, feeders, proven=True), snapshot)
-    lends = fold(places, lent, feeders)
-    flows = fold(places, may, feeders)
-    rated = _rated(snapshot, settings, mv)
+            if row.settled and not row.silent and row.ma + SETTLED_EXTRA_MA < most:
+                lent[place] += most - row.ma - SETTLED_EXTRA_MA
+    if not raised:
+        return commands
+    shut = _shut(snapshot, settings, may, lent)
+    out = list(commands)
+    for k in raised:
+        charger, command = snapshot.chargers[k], commands[k]
+        if shut[charger.place]:
+            out[k] = _lower(command, _present(charger), OVERBOOKED, command.renew)
+    return tuple(out)
+
+
+def _shut(snapshot: Snapshot, settings: Settings, may: list[int], lent: list[int]) -> list[bool]:
+    """At which places do residents and what may flow, less what is lent, pass the limit? Sums in mA, by place."""
+    meter, places, feeders = snapshot.meter, snapshot.places, len(snapshot.feeders)
+    base = _base(meter, proven_draw(snapshot), snapshot)
+    flows, lends = fold(places, may, feeders), fold(places, lent, feeders)
+    rated = _rated(snapshot, settings, mean_mv(meter))
     limit = _limit_permille(snapshot)
     full = [
         base[i] + flows[i] - min(lends[i], rated[i] * LEND_PERMILLE_MAX // 1000)
         > rated[i] * (limit if i < 4 else 1000) // 1000
         for i in range(len(rated))
     ]
-    if True not in full:
-        return commands
-    shut = [full[3] or any(full[i] for i in binding(place, feeders)) for place in places]
-    out = []
-    for k, command in enumerate(commands):
-        charger = snapshot.chargers[k]
-        present = _present(charger)
-        blocked = command.ma > present and shut[charger.place]
-        out.append(_lower(command, present, OVERBOOKED, command.renew) if blocked else command)
-    return tuple(out)
+    return [full[3] or any(full[i] for i in binding(place, feeders)) for place in places]
 
 
 def _base(meter: Meter, draw: list[int], snapshot: Snapshot) -> list[int]:

@@ -13,6 +13,9 @@ from edge.core.model import MIN_MA
 KEEP_PERMILLE, KEEP_RELAXED_PERMILLE = 280, 800
 """A running car's laxity counts less by this share of itself; by more while everybody can be served without a swap."""
 
+AIMED_MS = 1 << 38
+"""Who has what is aimed for comes after everybody who has not."""
+
 PRIO_MS = 3600000
 """What one step of priority is worth in laxity."""
 
@@ -32,9 +35,9 @@ RUN_MS = 900000
 WHOLE_MS = 60000
 """Of a period at least this long a session that ends in it gets no more current than it can use."""
 
-Review = namedtuple("Review", ("at_ms", "order", "served", "ranked", "give"))
+Review = namedtuple("Review", ("at_ms", "order", "served", "ranked", "give", "soon"))
 """``order``: charger indices, the most urgent first; ``served``: those of them that have current or are given some;
-``ranked``, ``give`` (mA): one entry a charger."""
+``ranked``, ``give`` (mA), ``soon`` (little time is left): one entry a charger."""
 
 Row = namedtuple(
     "Row",
@@ -48,13 +51,14 @@ Row = namedtuple(
         "aims",  # mA it can use before it has what the plan aims for
         "locked",  # it has just begun: it keeps the minimum
         "ready",  # may it have current now?
+        "soon",  # little time is left
     ),
 )
 
 
 def nothing() -> Review:
     """No review yet."""
-    return Review(-(1 << 60), [], [], [], [])
+    return Review(-(1 << 60), [], [], [], [], [])
 
 
 def key_ms(laxity_ms: int, running: bool, tight: bool, at_once: bool, prio: int) -> int:
@@ -90,10 +94,11 @@ def review(
         ready = [row if row.k not in kept else _locked(row) for row in ready]
         give = _share_out(ready, count, room, bind, lines)
     ranked = [False] * count
+    soon = [False] * count
     for row in rows:
-        ranked[row.k] = True
+        ranked[row.k], soon[row.k] = True, row.soon
     served = [row.k for row in rows if row.have or give[row.k]]
-    return Review(now_ms, [row.k for row in rows], served, ranked, give)
+    return Review(now_ms, [row.k for row in rows], served, ranked, give, soon)
 
 
 def _share_out(
@@ -130,7 +135,7 @@ def _needless(ready: list[Row], give: list[int], lines: list[int]) -> list[int]:
 
 
 def _locked(row: Row) -> Row:
-    return Row(row.key, row.k, row.place, row.have, row.costs, row.most, row.aims, True, row.ready)
+    return Row(row.key, row.k, row.place, row.have, row.costs, row.most, row.aims, True, row.ready, row.soon)
 
 
 def _gentle(ready: list[Row], room: list[int], bind: list[tuple[int, ...]], lines: list[int]) -> bool:

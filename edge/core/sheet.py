@@ -32,7 +32,6 @@ from edge.core.model import (
     WAIT_VALLEY,
     WAITING,
     Charger,
-    Command,
     Settings,
     Snapshot,
     binding,
@@ -76,14 +75,36 @@ together, what its car was seen to use at most, and when."""
 
 NEW = Unit("", 0, False, NEVER, NEVER, NEVER, NEVER, 0, 0, 0, NEVER)
 
-_NOBODY = Charger("", 0, 0, 0, UNPLUGGED, 0, 0, 0, 0, True, False, 0, 0, NEVER, NEVER, False, 0)
-_NOTHING = Command("", 0, NO_CAR, -1, False)
+Book = namedtuple(
+    "Book",
+    (
+        "session",  # by charger: is there one that control can serve?
+        "has",  # what it had when the sums were taken, mA
+        "until_ms",  # how long that holds if the charger says nothing new
+        "target",  # the step's end: what it was told, mA, why, and the constraint that speaks of
+        "reason",
+        "phase",
+        "parts",  # what it adds to the sums, and of which place
+        "sums",  # by place
+        "again",  # indices of the chargers to look at again whatever they say
+    ),
+)
+"""The last step's sheet, so that the next one looks only at what has changed."""
+
+_FOREVER_MS = 1 << 60
+SLICE = 64
+_NO_PART = (0, 0, 0, 0, 0, 0)
 
 _IDLE_REASON = {UNPLUGGED: NO_CAR, FINISHED: DONE, FAULTED: FAULT}
 
 _RUNNING_REASONS = (FULL, SHARED, RAMPING)
 READY_REASONS = (WAIT_ROOM, WAIT_TURN, UNCONTROLLED)
 """Why a car waits that might begin at once, were there room."""
+
+
+def nothing() -> Book:
+    """No sheet yet."""
+    return Book([], [], [], [], [], [], [], [], [])
 
 
 class Sheet:
@@ -94,120 +115,174 @@ class Sheet:
         self.mv = mean_mv(snapshot.meter) if snapshot.meter is not None else 220000
         self.bind = [binding(place, len(snapshot.feeders)) for place in snapshot.places]
         self.lines = [place.lines for place in snapshot.places]
+        self.again: list[int] = []
 
     def admit(
-        self,
-        units: tuple[Unit, ...],
-        commands: tuple[Command, ...],
-        before: tuple[Charger, ...],
-        ranked: list[bool],
-        release_ms: int,
+        self, units: tuple[Unit, ...], before: tuple[Charger, ...], ranked: list[bool], release_ms: int, book: Book
     ) -> None:
         """Sort every charger into running, waiting or neither, and give it what it has.
 
-        ``units``, ``commands`` and the chargers ``before`` are of the step before, ``ranked`` says whom the last review
+        ``units``, the chargers ``before`` and the ``book`` are of the step before, ``ranked`` says whom the last review
         has seen, ``release_ms`` when something last set many starts free together.
         """
         chargers, now_ms = self.snapshot.chargers, self.now_ms
         many = len(chargers)
-        self.units = _remember(units, chargers, before, now_ms)
-        self.target, self.reason, self.phase = [0] * many, [NO_CAR] * many, [-1] * many
-        self.session = [False] * many
-        if len(commands) != many:
-            commands = (_NOTHING,) * many
+        changed, self.known = self._remember(units, before)
+        if self.known and len(book.has) == many:
+            # What was found out about a charger holds until it says something new, is told something, or time is up.
+            self.session, self.until_ms = list(book.session), list(book.until_ms)
+            self.target, self.reason, self.phase = list(book.target), list(book.reason), list(book.phase)
+            anew = set(changed + book.again + differing(book.target, book.has))
+            if many and min(book.until_ms) <= now_ms:
+                anew.update([k for k, until_ms in enumerate(book.until_ms) if until_ms <= now_ms])
+            self.anew = list(range(many)) if release_ms == now_ms else sorted(anew)
+        else:
+            self.known = False
+            self.session, self.until_ms = [False] * many, [0] * many
+            self.target, self.reason, self.phase = [0] * many, [NO_CAR] * many, [-1] * many
+            self.anew = list(range(many))
+        for k in self.anew:
+            self._sort_in(k, chargers[k], release_ms)
         if len(ranked) != many:
             ranked = [False] * many
-        self.unseen = self.hurry = False
-        reason = self.reason
-        for k, row in enumerate(chargers):
-            if row.silent or row.max_ma < MIN_MA or (row.plug != CHARGING and not _waits(row)):
-                reason[k] = _idle(row)
-            else:
-                self.session[k] = True
-                if not ranked[k]:
-                    self.unseen = True
-                    self.hurry = self.hurry or row.now
-                if row.set_ma >= MIN_MA and row.possible_ma >= MIN_MA:
-                    self._keep(k, row, commands[k])
-                elif row.start_ms > now_ms and not row.now:
-                    reason[k] = WAIT_VALLEY
-                else:
-                    self._wait(k, row, commands[k], release_ms)
+        unseen = [k for k in differing(self.session, ranked) if self.session[k]]
+        self.unseen = len(unseen) > 0
+        self.hurry = True in [chargers[k].now for k in unseen]
 
-    def _keep(self, k: int, row: Charger, was: Command) -> None:
+    def _sort_in(self, k: int, row: Charger, release_ms: int) -> None:
+        """Find out anew what a charger has, and how long that holds; what the last step told it is still there."""
+        was_ma, was_reason, was_phase = self.target[k], self.reason[k], self.phase[k]
+        self.target[k], self.phase[k], self.until_ms[k] = 0, -1, _FOREVER_MS
+        self.session[k] = not row.silent and row.max_ma >= MIN_MA and (row.plug == CHARGING or _waits(row))
+        if not self.session[k]:
+            self.reason[k] = _idle(row)
+        elif row.set_ma >= MIN_MA and row.possible_ma >= MIN_MA:
+            self._keep(k, row)
+            if was_ma == self.target[k] >= MIN_MA and was_reason in _RUNNING_REASONS:
+                # Between reviews and fresh readings a charger keeps the reason it had.
+                self.reason[k], self.phase[k] = was_reason, was_phase
+        elif row.start_ms > self.now_ms and not row.now:
+            self.reason[k], self.until_ms[k] = WAIT_VALLEY, row.start_ms
+        else:
+            self._wait(k, row, release_ms)
+            if self.reason[k] == WAIT_ROOM and not row.now and was_reason in READY_REASONS:
+                self.reason[k], self.phase[k] = was_reason, was_phase
+
+    def _remember(self, units: tuple[Unit, ...], before: tuple[Charger, ...]) -> tuple[list[int], bool]:
+        """Bring what is remembered up to date. Returns (indices of the chargers that have said something new, known).
+
+        Known: these are the chargers of the step before, in the same order.
+        """
+        chargers = self.snapshot.chargers
+        changed = list(range(len(chargers)))
+        known = len(units) == len(before) == len(chargers)
+        if known:
+            changed = differing(chargers, before)
+            known = all(units[k].id == chargers[k].id for k in changed)
+        if known:
+            self.units = list(units)
+        else:
+            by_id = {unit.id: unit for unit in units}
+            self.units = [by_id.get(row.id, NEW) for row in chargers]
+            changed = list(range(len(chargers)))
+        for k in changed:
+            row, unit = chargers[k], self.units[k]
+            told, ma = row.set_ma, row.ma
+            idle = told >= MIN_MA and row.plug == WAITING and not row.silent
+            if (
+                told != unit.told_ma
+                or (ma > told + OBEY_MA and not row.silent) != (unit.late_ms != NEVER)
+                or idle != (unit.idle_ms != NEVER)
+                or not unit.id
+            ):
+                self.units[k] = _follow(unit, row, idle, self.now_ms)
+        return changed, known
+
+    def _keep(self, k: int, row: Charger) -> None:
         """A running car keeps what it has; what it does not use goes to others, and its lease with it."""
         unit, most = self.units[k], row.max_ma
         if unit.idle_ms != NEVER and self.now_ms - unit.idle_ms >= WAKE_MS:
             self.reason[k] = ASLEEP
             return
         if row.need_wh <= 0 and row.start_ms > self.now_ms:
-            self.reason[k] = DONE  # it has what it asked for; more is for the valley
+            self.reason[k], self.until_ms[k] = DONE, row.start_ms  # it has what it asked for; more is for the valley
             return
         has = min(row.set_ma, most)
         self.reason[k] = SHARED if has < most else FULL
+        if unit.idle_ms != NEVER:
+            self.until_ms[k] = unit.idle_ms + WAKE_MS
         if row.settled and has - row.ma >= TRIM_MA and has > MIN_MA:
             has = max((row.ma + SETTLED_EXTRA_MA + 999) // 1000 * 1000, MIN_MA)
             self.units[k] = _capped(unit, has, self.now_ms)
+            self.until_ms[k] = self.now_ms
         self.target[k] = has
-        if was.ma == has and was.reason in _RUNNING_REASONS:
-            # Between reviews and fresh readings a charger keeps the reason it had.
-            self.reason[k], self.phase[k] = was.reason, was.phase
 
-    def _wait(self, k: int, row: Charger, was: Command, release_ms: int) -> None:
+    def _wait(self, k: int, row: Charger, release_ms: int) -> None:
         """Why a car that might be charged is not: it sleeps, it rests, its turn has not come, there is no room."""
         unit, now_ms = self.units[k], self.now_ms
-        off_ms = now_ms - unit.since_ms
-        if unit.tries >= WAKE_TRIES and off_ms < WAKE_AGAIN_MS:
-            self.reason[k] = ASLEEP
-        elif row.now:
-            self.reason[k] = WAIT_ROOM
-        elif 0 <= off_ms < REST_MS:
-            self.reason[k] = REST
-        elif now_ms - max(row.start_ms, release_ms) < min(unit.delay_ms, (row.depart_ms - now_ms) // HURRY):
-            self.reason[k] = STAGGER
-        elif was.reason in READY_REASONS:
-            self.reason[k], self.phase[k] = was.reason, was.phase
-        else:
-            self.reason[k] = WAIT_ROOM
+        begin_ms = max(row.start_ms, release_ms)
+        # Its own delay, or its part of the time it has left when it begins, if that is shorter.
+        late_ms = min(begin_ms + unit.delay_ms, (row.depart_ms + HURRY * (begin_ms - 1)) // (HURRY + 1) + 1)
+        for reason, until_ms in (
+            (ASLEEP, unit.since_ms + WAKE_AGAIN_MS if unit.tries >= WAKE_TRIES else NEVER),
+            (WAIT_ROOM, _FOREVER_MS if row.now else NEVER),
+            (REST, unit.since_ms + REST_MS if unit.since_ms <= now_ms else NEVER),
+            (STAGGER, late_ms),
+            (WAIT_ROOM, _FOREVER_MS),
+        ):
+            if now_ms < until_ms:
+                self.reason[k], self.until_ms[k] = reason, until_ms
+                return
 
-    def add_up(self) -> None:
-        """Who draws and who may draw what, by constraint in mA.
+    def add_up(self, book: Book) -> Book:
+        """Who draws and who may draw what, by constraint in mA; the book of the last step in, this one's out.
 
         ``draw``: proven. ``landed``: expected once all have obeyed. ``booked``: expected, with what is still possible
         from before. ``bound``: the most there may be. ``lent``: what settled chargers leave of that.
         """
-        count = len(self.snapshot.places)
-        draw, landed, booked, bound, lent = [0] * count, [0] * count, [0] * count, [0] * count, [0] * count
-        for k, row in enumerate(self.snapshot.chargers):
-            ma, possible, has, place = row.ma, row.possible_ma, self.target[k], row.place
-            if row.silent:
-                # What it draws is in the base, for it proves nothing; what it may draw on top of that comes here.
-                landed[place] += max(possible - ma, row.fallback_ma)
-                booked[place] += possible
-                bound[place] += possible
-                continue
-            if ma > 0:
-                draw[place] += ma
-            if not possible and not has:
-                continue
-            full = max(has, possible)
-            bound[place] += full
-            if row.settled:
-                booked[place] += ma
-                has = min(has, ma)
-                if ma + SETTLED_EXTRA_MA < full:
-                    lent[place] += full - ma - SETTLED_EXTRA_MA
-            else:
-                booked[place] += full
-            if row.set_ma < MIN_MA or ma > row.set_ma + OBEY_MA:
-                has = max(has, self._beyond(k, row))
-            landed[place] += has
+        chargers, target = self.snapshot.chargers, self.target
         places, feeders = self.snapshot.places, len(self.snapshot.feeders)
+        if self.known and len(book.sums) == len(places):
+            parts, sums = list(book.parts), [list(row) for row in book.sums]
+            anew = self.anew
+        else:
+            parts, sums = [_NO_PART] * len(target), [[0] * len(_NO_PART) for _ in places]
+            anew = list(range(len(target)))
+        for k in anew:
+            row = chargers[k]
+            part, old = self._part(k, row, target[k]), parts[k]
+            if part != old:
+                _add(sums[old[0]], old, -1)
+                _add(sums[part[0]], part, 1)
+                parts[k] = part
+            if self.units[k].late_ms != NEVER:
+                self.again.append(k)  # from disobeying for a while something follows
+        _, draw, landed, booked, bound, lent = [[row[i] for row in sums] for i in range(len(_NO_PART))]
         self.draw = fold(places, draw, feeders, proven=True)
         self.landed = fold(places, landed, feeders)
         self.booked = fold(places, booked, feeders)
         self.bound = fold(places, bound, feeders)
         self.lent = fold(places, lent, feeders)
+        return Book(self.session, list(target), self.until_ms, target, self.reason, self.phase, parts, sums, self.again)
+
+    def _part(self, k: int, row: Charger, has: int) -> tuple[int, ...]:
+        """What one charger adds to the sums of its place: place, then draw, landed, booked, bound, lent, in mA."""
+        ma, possible, place = row.ma, row.possible_ma, row.place
+        if row.silent:
+            # What it draws is in the base, for it proves nothing; what it may draw on top of that comes here.
+            return place, 0, max(possible - ma, row.fallback_ma), possible, possible, 0
+        draw = max(ma, 0)
+        if not possible and not has:
+            return place, draw, 0, 0, 0, 0
+        full = max(has, possible)
+        booked, lent = full, 0
+        if row.settled:
+            booked = ma
+            has = min(has, ma)
+            lent = max(full - ma - SETTLED_EXTRA_MA, 0)
+        if row.set_ma < MIN_MA or ma > row.set_ma + OBEY_MA:
+            has = max(has, self._beyond(k, row))
+        return place, draw, has, booked, full, lent
 
     def _beyond(self, k: int, row: Charger) -> int:
         """What a charger draws, or goes on drawing, whatever its target is: one that disobeys, one at its fallback."""
@@ -291,6 +366,23 @@ class Sheet:
         return max(wh, 0) * 3600000 // power_va if power_va > 0 else 0
 
 
+def _add(sums: list[int], part: tuple[int, ...], sign: int) -> None:
+    """Add a part to the sums of its place, or take it away."""
+    for i in range(1, len(sums)):
+        sums[i] += sign * part[i]
+
+
+def differing(
+    now: list[int] | list[bool] | tuple[Charger, ...], before: list[int] | list[bool] | tuple[Charger, ...]
+) -> list[int]:
+    """Where two lists of the same length differ. Mostly they do not, and slices are compared fast."""
+    out = []
+    for at in range(0, len(now), SLICE):
+        if now[at : at + SLICE] != before[at : at + SLICE]:
+            out += [k for k in range(at, min(at + SLICE, len(now))) if now[k] != before[k]]
+    return out
+
+
 def _waits(row: Charger) -> bool:
     """Is there a car that waits for energy?"""
     waits: bool = row.plug == WAITING and row.need_wh > NEED_MARGIN_WH
@@ -304,37 +396,6 @@ def _idle(row: Charger) -> int:
     if row.plug == WAITING:
         return DONE if row.need_wh <= NEED_MARGIN_WH else FAULT
     return _IDLE_REASON.get(row.plug, FAULT)
-
-
-def _remember(
-    units: tuple[Unit, ...], chargers: tuple[Charger, ...], before: tuple[Charger, ...], now_ms: int
-) -> list[Unit]:
-    """What is remembered of each charger, in the chargers' order, with what has changed since the step before.
-
-    A row that is the very object of the step before (most are) has not changed.
-    """
-    if [unit.id for unit in units] == [row.id for row in chargers]:
-        rows = list(units)
-    else:
-        known = {unit.id: unit for unit in units}
-        rows = [known.get(row.id, NEW) for row in chargers]
-        before = ()
-    if len(before) != len(chargers):
-        before = (_NOBODY,) * len(chargers)
-    for k, (row, old) in enumerate(zip(chargers, before)):  # noqa: B905 - MicroPython
-        if row is old:
-            continue
-        unit = rows[k]
-        told, ma = row.set_ma, row.ma
-        idle = told >= MIN_MA and row.plug == WAITING and not row.silent
-        if (
-            told != unit.told_ma
-            or (ma > told + OBEY_MA and not row.silent) != (unit.late_ms != NEVER)
-            or idle != (unit.idle_ms != NEVER)
-            or not unit.id
-        ):
-            rows[k] = _follow(unit, row, idle, now_ms)
-    return rows
 
 
 def _follow(unit: Unit, row: Charger, idle: bool, now_ms: int) -> Unit:

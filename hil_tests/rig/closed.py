@@ -44,12 +44,37 @@ METER_STEP_MA = 10
 OPTIMUM_SLOT_S = 300
 
 
-class Meterman:
-    """The transformer's meter: a class 0.5 gain of its own, a little noise, steps of 10 mA."""
+@dataclass(frozen=True, slots=True)
+class MeterKind:
+    """How well and how often a meter shows the transformer; ``error`` is that of its gain, and it reads low."""
 
-    def __init__(self, seed: int) -> None:
+    error: float
+    period_s: int = 1
+
+
+METERS = {
+    "exact, 1 s": MeterKind(0.0),
+    "class 0.2, 1 s": MeterKind(0.002),
+    "class 0.5, 1 s": MeterKind(0.005),
+    "class 1, 1 s": MeterKind(0.01),
+    "class 2, 1 s": MeterKind(0.02),
+    "class 0.5, 2 s": MeterKind(0.005, 2),
+    "class 0.5, 5 s": MeterKind(0.005, 5),
+    "class 0.5, 10 s": MeterKind(0.005, 10),
+}
+"""Meters by accuracy class (IEC 62053: the error at full load in %) and reading period."""
+MARGIN_CASE = "A-810"
+MARGIN_S = (22 * 3600 + 1800, 24 * 3600 + 1800)
+"""Two hours in which more cars wait than there is room for: the loop is held at its line all the time."""
+
+
+class Meterman:
+    """The transformer's meter: a gain of its own (class 0.5 by chance, or a given one), a little noise, 10 mA steps."""
+
+    def __init__(self, seed: int, kind: MeterKind | None = None) -> None:
         self._rng = np.random.default_rng((seed, 9))
-        self.gain = 1.0 + float(self._rng.uniform(-METER_CLASS, METER_CLASS))
+        by_chance = float(self._rng.uniform(-METER_CLASS, METER_CLASS))
+        self.gain = 1.0 + by_chance if kind is None else 1.0 - kind.error
         self.bar: Busbar | None = None
 
     def read(self, now_ms: int) -> Meter:
@@ -109,19 +134,26 @@ class Timed(Controller):
 class ClosedLoop:
     """One night of a case in the closed loop."""
 
-    def __init__(self, night: Night, margin_permille: int = 15, feeder_a: float | None = None) -> None:
+    def __init__(
+        self,
+        night: Night,
+        margin_permille: int = 15,
+        feeder_a: float | None = None,
+        meter: MeterKind | None = None,
+        begin_s: int = NIGHT_S[0],
+    ) -> None:
         self.night = night
         community = night.case.community
-        seconds = np.arange(NIGHT_S[0], NIGHT_S[1] + 1, dtype=np.float64)
+        seconds = np.arange(begin_s, NIGHT_S[1] + 1, dtype=np.float64)
         mean = np.repeat(night.case.base_kw(seconds)[:, None] / 3.0, 3, axis=1)
         self.base_kw = appliances_kw(mean, np.random.default_rng((night.seed, 1)))
-        self.plant = Plant(community, night.cars, self.base_kw, NIGHT_S[0])
+        self.plant = Plant(community, night.cars, self.base_kw, begin_s)
         self.rated_a = community.rating_kva * 1000.0 / 3.0 / VOLT
         self.recorder = Recorder(self.plant, self.rated_a)
         self.chargers = Chargers(self.plant, night.seed)
-        self.meter, self.air = Meterman(night.seed), Air()
+        self.meter, self.air = Meterman(night.seed, meter), Air()
         self.feeder_limit_a = self.rated_a * night.case.feeder if feeder_a is None else feeder_a
-        self.config = self._config(margin_permille)
+        self.config = self._config(margin_permille, 1 if meter is None else meter.period_s)
         self.controller = Timed(self.config, self.meter, self.air, Journal(None), memory=self._memory())
         self.switches = np.zeros(len(night.cars.phase), dtype=np.int64)
         self.setpoints = 0
@@ -131,7 +163,7 @@ class ClosedLoop:
         self.feeder_a: list[float] = []
         """The highest phase current of the chargers behind the feeder, second by second."""
 
-    def _config(self, margin_permille: int) -> cfg.AreaConfig:
+    def _config(self, margin_permille: int, period_s: int) -> cfg.AreaConfig:
         night = self.night
         community, cars = night.case.community, night.cars
         feeder_ma = int(self.feeder_limit_a * 1000)
@@ -149,7 +181,7 @@ class ClosedLoop:
         return cfg.AreaConfig(
             area_id="bench", rating_va=community.rating_kva * 1000, rated_ma=int(self.rated_a * 1000), secondary_v=380,
             limit_permille=800, margin_permille=margin_permille, timezone="Asia/Shanghai", windows=(),
-            meter=cfg.MeterConfig("none", "", 0, 1, 1000, 1000), broker=cfg.BrokerConfig("", 0, None, None),
+            meter=cfg.MeterConfig("none", "", 0, 1, 1000, 1000 * period_s), broker=cfg.BrokerConfig("", 0, None, None),
             charging=cfg.ChargingConfig(0, 60_000, 9000, 7 * 60, ((23 * 60, 8 * 60),), 8), chargers=tuple(rows),
             path=Path("bench.toml"), feeders=(cfg.FeederConfig("f", feeder_ma),) if feeder_ma else (),
         )  # fmt: skip
@@ -280,6 +312,14 @@ class ClosedLoop:
         limit_a = self.feeder_limit_a
         whole = len(self.feeder_a) // 60 * 60
         return int((np.asarray(self.feeder_a[:whole]).reshape(-1, 60).mean(axis=1) > limit_a).sum())
+
+    def overshoot_pts(self) -> float:
+        """How far the highest 1-min mean, in total or on a phase, lay above limit − margin, in points of rating."""
+        recorder = self.recorder
+        total = recorder.minutes(recorder.s_kva).max() / self.night.case.community.rating_kva
+        phases = max(recorder.minutes([row[p] for row in recorder.phases_a]).max() for p in range(3)) / self.rated_a
+        line = (self.config.limit_permille - self.config.margin_permille) / 1000.0
+        return float(max(total, phases) - line) * 100.0
 
     def figures(self) -> dict[str, float]:
         """The numbers of the table."""

@@ -281,7 +281,7 @@ class Ours:
                     left,
                     max(left - cut, 0),
                     int(table.said_last[k]) * SLOT_S * 1000,
-                    plan.start_ms.get(name, plan.newcomer_ms),
+                    plan.start_ms.get(name, plan.newcomer_ms[0] if plan.newcomer_ms else planner.GO_MS),
                     False,
                     0,
                 )
@@ -311,4 +311,4 @@ class Ours:
             price = PRICE_CHEAP if table.cheap[a] else PRICE_DEAR
             total = int(max(room_w, 0.0) / VOLT * 1000)
             slots.append(planner.Slot(a * SLOT_S * 1000, b * SLOT_S * 1000, price, (FAR_MA, FAR_MA, FAR_MA, total)))
-        self.proposal = planner.propose(wants, slots, self.places, VOLT * 1000, self.proposal.share)
+        self.proposal = planner.propose(wants, slots, self.places, VOLT * 1000, self.proposal.shares)

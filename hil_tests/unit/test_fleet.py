@@ -309,7 +309,7 @@ def test_plan_is_followed_for_one_session() -> None:
     site = Site().say(wh=1000)
     before = site.view()
     assert (before.start_ms, before.aim_wh, before.need_wh) == (GO_MS, 8000, 8000)
-    site.fleet.follow(Proposal(start_ms={"a": 5_000_000}, aim_wh={"a": 7000}, newcomer_ms=6_000_000))
+    site.fleet.follow(Proposal(start_ms={"a": 5_000_000}, aim_wh={"a": 7000}, newcomer_ms=(6_000_000,)))
     view = site.view()
     assert (view.start_ms, view.aim_wh, view.need_wh) == (5_000_000, 6000, 8000)
     assert site.wait(1).say(wh=2000).view().aim_wh == 5000
@@ -321,7 +321,7 @@ def test_plan_is_followed_for_one_session() -> None:
 def test_plan_never_aims_for_more_than_is_asked() -> None:
     """An aim above the request is the request."""
     site = Site().say()
-    site.fleet.follow(Proposal(start_ms={"a": 0}, aim_wh={"a": 50_000}, newcomer_ms=0))
+    site.fleet.follow(Proposal(start_ms={"a": 0}, aim_wh={"a": 50_000}, newcomer_ms=(0,)))
     assert site.view().aim_wh == site.view().need_wh == 9000
 
 

@@ -41,13 +41,13 @@ def test_everybody_waits_when_the_valley_has_room() -> None:
     assert set(plan.start_ms.values()) == {5 * HOUR_MS}
     assert set(plan.expect_wh.values()) == {9000.0}
     assert plan.aim_wh == plan.expect_wh
-    assert (plan.share, plan.newcomer_ms) == (1.0, 5 * HOUR_MS)
+    assert (set(plan.shares), set(plan.newcomer_ms)) == ({1.0}, {5 * HOUR_MS})
 
 
 def test_inside_the_valley_nobody_waits() -> None:
     """The first slot is cheap: go, and who comes next goes too."""
     plan = propose([car("a")], night(100.0, dear_h=0.0), PLACES, MV)
-    assert (plan.start_ms, plan.newcomer_ms) == ({"a": GO_MS}, GO_MS)
+    assert (plan.start_ms, set(plan.newcomer_ms)) == ({"a": GO_MS}, {GO_MS})
 
 
 def test_who_leaves_before_the_valley_goes_now() -> None:
@@ -63,7 +63,7 @@ def test_early_energy_is_taken_as_late_as_there_is_room_for_it() -> None:
     assert set(wide.start_ms.values()) == {5 * HOUR_MS}
     tight = propose(cars, night(33.0, dear_h=1.0), PLACES, MV)
     assert GO_MS in tight.start_ms.values()
-    assert wide.share == tight.share == 1.0
+    assert set(wide.shares) == set(tight.shares) == {1.0}
 
 
 def test_only_as_many_begin_early_as_are_needed() -> None:
@@ -72,7 +72,7 @@ def test_only_as_many_begin_early_as_are_needed() -> None:
     plan = propose(cars, night(82.0, dear_h=1.0), PLACES, MV)
     early = [name for name, start in plan.start_ms.items() if start == GO_MS]
     assert 1 <= len(early) <= 6
-    assert plan.share == 1.0
+    assert set(plan.shares) == {1.0}
 
 
 def test_running_and_charge_now_are_never_sent_back() -> None:
@@ -90,8 +90,31 @@ def test_what_is_short_is_shared_and_small_requests_are_spared() -> None:
     aims = {plan.aim_wh[f"c{k}"] for k in range(10)}
     assert len(aims) == 1
     assert sum(plan.aim_wh.values()) == pytest.approx(supply_wh, rel=0.03)
-    assert aims.pop() == pytest.approx(9000.0 * plan.share + GIFT_WH)
-    assert plan.aim_wh["tiny"] > 60.0 * plan.share
+    assert aims.pop() == pytest.approx(9000.0 * plan.shares[0] + GIFT_WH)
+    assert plan.aim_wh["tiny"] > 60.0 * plan.shares[0]
+
+
+def test_a_full_phase_cuts_nobody_elses_aim() -> None:
+    """Phase A holds half of what its cars ask, B all, and the cars of B wait for the valley as if A were not there."""
+    cars = [car(f"a{k}") for k in range(10)] + [car(f"b{k}", place=1) for k in range(10)]
+    slots = [Slot(k * QUARTER_MS, (k + 1) * QUARTER_MS, float(k < 20), (16_000, 64_000, 0, 90_000, 0, 0, 0))
+             for k in range(56)]  # fmt: skip
+    plan = propose(cars, slots, PLACES, MV)
+    assert plan.shares[0] == pytest.approx(14 * 16 * 220 / 90_000, abs=0.02)
+    assert plan.shares[1] == 1.0
+    assert {plan.aim_wh[f"b{k}"] for k in range(10)} == {9000.0}
+    assert [{plan.start_ms[f"{p}{k}"] for k in range(10)} for p in "ab"] == [{GO_MS}, {5 * HOUR_MS}]
+    assert plan.newcomer_ms[:2] == (GO_MS, 5 * HOUR_MS)
+    assert sum(plan.expect_wh[f"b{k}"] for k in range(10)) == pytest.approx(90_000, rel=1e-6)
+
+
+def test_a_full_transformer_is_shared_alike_and_a_full_phase_before_it() -> None:
+    """A can hold a fifth, B and C together are short of the total: A has its fifth, B and C the same share."""
+    cars = [car(f"{p}{k}", place=i) for i, p in enumerate("ab") for k in range(10)]
+    slots = [Slot(k * QUARTER_MS, (k + 1) * QUARTER_MS, 0.0, (6_000, 64_000, 0, 30_000, 0, 0, 0)) for k in range(56)]
+    shares = propose(cars, slots, PLACES, MV).shares
+    assert shares[0] == pytest.approx(14 * 6 * 220 / 90_000, abs=0.02)
+    assert shares[1] == pytest.approx(14 * 24 * 220 / 90_000, abs=0.02)
 
 
 def test_a_phase_a_feeder_and_three_conductors_count() -> None:

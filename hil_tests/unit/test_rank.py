@@ -19,7 +19,7 @@ def row(k: int, key: int, **more: object) -> Row:
     """A waiting car on phase A that can use 32 A."""
     fields = {
         "key": key, "k": k, "place": 0, "have": 0, "costs": 0, "most": 32_000, "aims": 32_000, "locked": False,
-        "ready": True, **more,
+        "ready": True, "soon": False, **more,
     }  # fmt: skip
     return Row(**fields)
 
