@@ -1,0 +1,153 @@
+"""Recorded vectors of every function of ``edge.core``: what it was given, what it gave back.
+
+``python -m hil_tests.upy.vectors`` plays the scenario, listens to every call and writes
+``hil_tests/golden/core_vectors.txt``: three lines a vector (function, arguments, result and arguments afterwards), each
+a Python literal but for the names of the core's own tuples. The tests replay the file on CPython and on MicroPython; a
+function whose behaviour was changed on purpose is recorded anew, and the difference is there to be read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import inspect
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hil_tests.upy.scenario import SCENARIO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import ModuleType
+
+MODULES = ("model", "ledger", "lease", "rank", "sheet", "control", "guard")
+FILE = Path(__file__).resolve().parents[1] / "golden" / "core_vectors.txt"
+KEPT = 4
+"""So many calls of a function are kept: the first ones whose results differ."""
+LONGEST = 4_500
+"""A vector with more characters than this is left out: a board has little memory."""
+
+# What an ordinary quarter of an hour does not call.
+EXTRAS = """
+from edge.core import guard, ledger, lease, model, rank, sheet, control
+from edge.core.model import *
+
+place = Place(1, 1, True, -1)
+both = (place, Place(7, 3, True, 0))
+settings = Settings(250000, 380000, 15, 1000, 60000, 5)
+for s_va, ma in ((260000, (300000, 420000, 390000)), (230000, (345000, 340000, 350000))):
+    meter = Meter(9000, s_va, s_va, 0, ma, (220000, 220000, 220000))
+    rows = tuple(Charger("p%d" % k, k % 2, 32000, 0, CHARGING, 30000 - k * 7000, 32000, 32000, 32000, False, True,
+                         9000, 9000, 3600000, NEVER, False, 0) for k in range(4))
+    shot = Snapshot(meter, 800, both, (Feeder(100000, (0, 0, 0)),), rows)
+    wishes = tuple(Command(row.id, 32000, FULL, -1, True) for row in rows)
+    for over_ms, hot_ms in ((5000, NEVER), (5000, 7000), (-20000, -20000)):
+        state = guard.State(guard.NORMAL, -100000, 8000, 9, NEVER, over_ms, hot_ms, ())
+        guard.vet(state, shot, wishes, settings, 9000)
+    guard.vet(guard.State(guard.NORMAL, -100000, 8000, 9, NEVER, NEVER, NEVER, ()), shot, wishes[:3], settings, 9000)
+    state = control.start()
+    for tick in range(1, 9):
+        calm = Meter(tick * 1000, 90000, 90000, 0, (90000 + tick * 3000, 100000, 110000), (220000, 220000, 220000))
+        cars = tuple(Charger("p%d" % k, k, 32000, 0, WAITING, 0, 0, 0, 0, False, True, 9000, 9000 - 5000 * k,
+                             36000000, NEVER, k == 1, 0) for k in range(2))
+        seen = Snapshot(calm, 800, both, (Feeder(100000, (0, 0, 0)),), cars)
+        state, _ = control.step(state, seen, settings, tick * 1000)
+    run = rank.Row(5, 0, 0, 16000, 16000, 32000, 32000, False, True, False)
+    rank.review([run, rank.Row(3, 1, 0, 10000, 10000, 32000, 32000, False, True, False),
+                 rank.Row(4, 2, 0, 8000, 8000, 32000, 32000, False, True, True)], 3, [20000] * 7, [(0,)], [1], 0)
+    low = tuple(Charger("p%d" % k, k % 2, 32000, 6000, CHARGING, 6000, 6000, 6000, 6000, k == 2, k == 1, 9000, 9000,
+                        3600000, NEVER, False, 0) for k in range(4))
+    for s_va in (100000, 195000):
+        now = Meter(9000, s_va, s_va, 0, (150000, 140000, 130000), (220000, 220000, 220000))
+        shut = Snapshot(now, 800, both, (Feeder(100000, (0, 0, 0)),), low)
+        guard.vet(guard.State(guard.NORMAL, -100000, 8000, 9, NEVER, NEVER, NEVER, ()), shut, wishes, settings, 9000)
+    guard.vet(guard.start(0), shut, wishes, settings, 9000)
+    guard.vet(guard.State(guard.HOLDING, -100000, 1000, 0, NEVER, NEVER, NEVER, ()), shot, wishes, settings, 9000)
+"""
+
+
+def functions() -> dict[str, Callable[..., Any]]:
+    """Every function of the core by name ("module.function")."""
+    found = {}
+    for name in MODULES:
+        module = importlib.import_module(f"edge.core.{name}")
+        for key, value in vars(module).items():
+            if inspect.isfunction(value) and value.__module__ == module.__name__:
+                found[f"{name}.{key}"] = value
+    return found
+
+
+@contextlib.contextmanager
+def listening(heard: Callable[[str, str, str], None]) -> Iterator[None]:
+    """While this holds, ``heard(name, given, came)`` learns of every call of a core function."""
+    modules: list[ModuleType] = [importlib.import_module(f"edge.core.{name}") for name in MODULES]
+    wrapped = {function: _wrap(name, function, heard) for name, function in functions().items()}
+    undo = []
+    for module in modules:
+        for key, value in list(vars(module).items()):
+            if inspect.isfunction(value) and value in wrapped:
+                undo.append((module, key, value))
+                setattr(module, key, wrapped[value])
+    try:
+        yield
+    finally:
+        for module, key, value in undo:
+            setattr(module, key, value)
+
+
+def _wrap(name: str, function: Callable[..., Any], heard: Callable[[str, str, str], None]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def call(*args: Any, **named: Any) -> Any:  # noqa: ANN401 - any core function
+        given = repr((args, named))
+        result = function(*args, **named)
+        heard(name, given, repr((result, args)))
+        return result
+
+    return call
+
+
+def record() -> list[tuple[str, str, str]]:
+    """Play the scenario and the extras; the vectors to keep."""
+    kept: dict[str, dict[str, tuple[str, str, str]]] = {name: {} for name in functions()}
+
+    def heard(name: str, given: str, came: str) -> None:
+        row = kept[name]
+        if len(row) < KEPT and came not in row and len(given) + len(came) <= LONGEST:
+            row[came] = (name, given, came)
+
+    with listening(heard), contextlib.redirect_stdout(io.StringIO()):
+        for script in (EXTRAS, SCENARIO):
+            exec(compile(script, "scenario", "exec"), {})  # noqa: S102 - our own text
+    return [vector for name in kept for vector in kept[name].values()]
+
+
+def read() -> list[tuple[str, str, str]]:
+    """The recorded vectors."""
+    lines = FILE.read_text(encoding="utf-8").splitlines()
+    return [(lines[k], lines[k + 1], lines[k + 2]) for k in range(0, len(lines), 3)]
+
+
+REPLAY = """
+def replay(vectors):
+    from edge.core import control, guard, lease, ledger, model, rank, sheet
+    modules = {"model": model, "ledger": ledger, "lease": lease, "rank": rank, "sheet": sheet, "control": control,
+               "guard": guard}
+    out = []
+    for name, given in vectors:
+        module, function = name.split(".")
+        names = {}
+        for key in list(modules) + [module]:
+            for word in dir(modules[key]):
+                names[word] = getattr(modules[key], word)
+        args, named = eval(given, names)
+        result = getattr(modules[module], function)(*args, **named)
+        out.append(repr((result, args)))
+    return out
+"""
+"""For both interpreters: call each function with what it was given; what comes back, and the arguments afterwards."""
+
+
+if __name__ == "__main__":
+    FILE.write_text("".join(f"{line}\n" for vector in record() for line in vector), encoding="utf-8")
