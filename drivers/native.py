@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from drivers.chargers import taiqu
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
     from edge.ports import Message, Setpoint
 
+
+log = logging.getLogger("taiqu")
 
 STRANGERS_MAX = 1000
 KINDS = ("/up/state", "/up/wish")
@@ -82,7 +85,9 @@ class NativeChargers:
                 message = taiqu.decode(self.area, topic, payload)
             except taiqu.DialectError as err:
                 self.unreadable += 1
-                self.last_unreadable = str(err)
+                self.last_unreadable = f"{topic[:120]}: {err}"
+                if str(self.unreadable).strip("0") == "1":  # at 1, 10, 100 ...: a flood fills no log
+                    log.warning("dropped %s", self.last_unreadable)
                 continue
             if message is not None:
                 messages.append(message)

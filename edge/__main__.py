@@ -47,16 +47,17 @@ def run(
     """Control the area until told to stop. Returns the exit code; never gives up on an absent meter or broker.
 
     ``clock`` is the address of a bench that grants the ticks; without it a tick happens every second. Raises OSError
-    when the journal cannot be opened or the bench is not there. ``memory`` is where what is learned is kept.
+    when journal or memory cannot be written or the bench is not there. ``memory`` is where what is learned is kept.
     """
+    store = MemoryFile(memory, config.area_id)
+    learned = store.load()
     book = Journal(journal)
     ticks: LockstepClock | RealClock = LockstepClock(*clock) if clock else RealClock(TICK_MS)
     meter = _meter(config)
     chargers = _chargers(config, bench=clock is not None)
     # In virtual time the planner answers in place; on a gateway it has a process of its own, and the tick never waits.
     runner: Runner = Inline() if clock else Beside()
-    store = MemoryFile(memory)
-    controller = Controller(config, meter, chargers, book, runner, store.load())
+    controller = Controller(config, meter, chargers, book, runner, learned)
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         ticks.stopped = True

@@ -219,7 +219,7 @@ class Fleet:
         over = now_ms >= until_ms
         set_ma = min(unit.set_ma, possible) if over else unit.set_ma
         settled = now_ms - unit.steady_ms >= SETTLE_MS and possible <= max(allowed_ma, set_ma, fallback_ma)
-        want_wh = unit.wish.want_wh if unit.wish is not None else self.charging.default_want_wh
+        want_wh = self._want_wh(unit)
         need_wh = want_wh - state.wh
         image = Charger(
             name, unit.place, min(plate_ma, state.max_ma), fallback_ma, state.plug, ma, allowed_ma, set_ma, possible,
@@ -231,6 +231,11 @@ class Fleet:
         unit.image, unit.image_until_ms = image, min((at for at in moments if at > now_ms), default=1 << 60)
         return image
 
+    def _want_wh(self, unit: Unit) -> int:
+        """What this session asked for, or what is assumed of who asked for nothing."""
+        asked = None if unit.wish is None else unit.wish.want_wh
+        return self.charging.default_want_wh if asked is None else asked
+
     def wants(self) -> list[Want]:
         """What the planner must know of every session."""
         out = []
@@ -238,7 +243,7 @@ class Fleet:
             state = unit.state
             if state is None or state.plug not in (WAITING, CHARGING):
                 continue
-            want_wh = unit.wish.want_wh if unit.wish is not None else self.charging.default_want_wh
+            want_wh = self._want_wh(unit)
             max_ma = min(unit.config.max_ma, state.max_ma)
             if max_ma > 0:
                 running = unit.set_ma > 0 and want_wh > state.wh
@@ -276,7 +281,7 @@ class Fleet:
             unit = self.units[name]
             if unit.begun_ms == NEVER or unit.begun_ms > asked_ms:
                 continue
-            want_wh = unit.wish.want_wh if unit.wish is not None else self.charging.default_want_wh
+            want_wh = self._want_wh(unit)
             missing_wh = max(round(want_wh - proposal.aim_wh[name]), 0)
             if (unit.start_ms, unit.missing_wh) != (start_ms, missing_wh):
                 unit.start_ms, unit.missing_wh, unit.image = start_ms, missing_wh, None

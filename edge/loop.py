@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from edge import config as cfg
 from edge import reasons
 from edge.core import control, guard
-from edge.core.model import CHARGING, NEVER, STOPPING, Command, Feeder, Settings, Snapshot, mean_mv
+from edge.core.model import ASLEEP, CHARGING, NEVER, STOPPING, Command, Feeder, Settings, Snapshot, mean_mv
 from edge.fleet import Fleet
 from edge.memory import Memory
 from edge.planner import Proposal, expected
@@ -28,11 +28,15 @@ log = logging.getLogger("taiqu")
 
 MODES = ("start-up", "normal", "hold", "safe")
 RIVAL_MS = 600_000
+HOUR_MS = 3_600_000
 MAX_STAY_MS = 86_400_000
 WALL_JUMP_S = 30.0
 """A wall clock that moved further than this against ours was set; less is its drift."""
 ALARM_GAP_PERMILLE = 10
 """An alarm of load ends this far below the limit, so that it does not flicker."""
+PROMISE_WH = 500
+"""A promise that has changed by so much is said again."""
+NAMED = 5
 EARLY_MS = 200
 """A tick may come this much before the meter's period is over and still count as the next one."""
 
@@ -77,6 +81,8 @@ class Controller:
         self.now_ms = 0
         self.quiet_until_ms = NEVER
         self._learned_ms = NEVER
+        self._reasons: list[tuple[int, int]] = []
+        self._reasons_hour = -1
         self._said: dict[str, str] = {}
 
     def tick(self, moment: Moment) -> None:
@@ -178,10 +184,12 @@ class Controller:
         The journal has every charger; the log has one line, for an evening may change hundreds.
         """
         now = {want.name: proposal.promise(want) for want in self.fleet.wants() if want.name in proposal.expect_wh}
+        said = {name: self.promised[name] for name in now if name in self.promised}
         for name, (wh, why) in now.items():
-            if name not in self.promised or self.promised[name][1] != why:
+            if name not in said or said[name][1] != why or abs(said[name][0] - wh) >= PROMISE_WH:
+                said[name] = (wh, why)
                 self.told.append((name, wh, why))
-        self.promised = now
+        self.promised = said
         short = sum(why != "" for _, why in now.values())
         self._say("requests", f"{short} of {len(now)} requests cannot be met in full" if short else "all requests fit")
 
@@ -235,7 +243,7 @@ class Controller:
         """When a car will leave, on our clock: as it wished, else at the next default departure."""
         if self.wall_s is None:
             return now_ms + MAX_STAY_MS // 2
-        if wish is not None:
+        if wish is not None and wish.depart_s is not None:
             stay_ms = round((wish.depart_s - self.wall_s) * 1000)
             if 0 < stay_ms < MAX_STAY_MS:
                 self.memory.note_departure(local_minute(self.zone, float(wish.depart_s)))
@@ -280,8 +288,12 @@ class Controller:
         if self.chargers.dropped:
             about = 10 ** (len(str(self.chargers.dropped)) - 1)  # said at 1, 10, 100 …: a flood fills no log
             self._say("dropped", f"{about} or more messages dropped: unreadable, or too many", logging.WARNING)
+        asleep = [command.id for command in commands if command.reason == ASLEEP]
+        if asleep or "asleep" in self._said:
+            names = ", ".join(asleep[:NAMED]) + (f" and {len(asleep) - NAMED} more" if len(asleep) > NAMED else "")
+            self._say("asleep", f"offered current and draw none: {names or 'none'}")
         if self.fleet.strangers:
-            self._say("strangers", f"not registered, not commanded: {', '.join(sorted(self.fleet.strangers)[:5])}")
+            self._say("strangers", f"not registered, not commanded: {', '.join(sorted(self.fleet.strangers)[:NAMED])}")
         if self.journal.path is not None:
             self.journal.write(self._entry(snapshot, commands, sent))
         self.told.clear()
@@ -321,12 +333,25 @@ class Controller:
             "why": dict(sorted(why.items())),
             "sent": sent,
             "promised": self.told[:],
+            "reasons": self._changed_reasons(commands),
             "set": [
                 [command.id, command.ma, reasons.key(command.reason, command.phase)]
                 for charger, command in zip(snapshot.chargers, commands, strict=True)
                 if command.ma != charger.allowed_ma and not charger.silent
             ],
         }
+
+    def _changed_reasons(self, commands: tuple[Command, ...]) -> list[list[str]]:
+        """[charger, reason] wherever the reason is another than a tick ago; once an hour all of them."""
+        now = [(command.reason, command.phase) for command in commands]
+        hour = self.now_ms // HOUR_MS
+        before = self._reasons if hour == self._reasons_hour and len(now) == len(self._reasons) else [None] * len(now)
+        self._reasons, self._reasons_hour = now, hour
+        return [
+            [command.id, reasons.key(*new)]
+            for command, new, old in zip(commands, now, before, strict=True)
+            if new != old
+        ]
 
     def _say(self, topic: str, text: str, level: int = logging.INFO) -> None:
         """One readable line on every change of state, none while it stays."""

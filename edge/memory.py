@@ -7,11 +7,15 @@ planner reads it, and control does not need it.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from edge.config import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -204,22 +208,45 @@ FILE_MAX = 1_000_000
 class MemoryFile:
     """Keeps a memory in a file, once an hour and at the end. What cannot be read or written is said, and not needed."""
 
-    def __init__(self, path: Path | None) -> None:
-        self.path = path
+    def __init__(self, path: Path | None, area: str = "") -> None:
+        self.path, self.area = path, area
         self._saved_ms: int | None = None
 
     def load(self) -> Memory:
-        """What was kept; an empty memory where there is none."""
+        """What was kept; an empty memory where there is none. What cannot be read is put aside, never overwritten.
+
+        Raises ConfigError when it is another area's, OSError when nothing could be kept there.
+        """
         if self.path is None:
             return Memory()
+        self._try_out(self.path)
         try:
             with self.path.open(encoding="utf-8") as file:
-                return Memory.from_json(json.loads(file.read(FILE_MAX)))
+                data = json.loads(file.read(FILE_MAX))
+            memory = Memory.from_json(data)
         except FileNotFoundError:
             return Memory()
         except (OSError, ValueError, RecursionError) as err:
-            log.warning("memory %s: %s. Learning begins anew", self.path, err)
+            aside = self.path.with_name(self.path.name + ".bad")
+            log.warning("memory %s: %s. Learning begins anew; the file is now %s", self.path, err, aside.name)
+            with suppress(OSError):
+                self.path.replace(aside)
             return Memory()
+        if self.area and (other := str(data.get("area", self.area))) != self.area:
+            raise ConfigError(
+                [f"--memory {self.path} is what area {other[:40]} has learned, not {self.area}. Choose another file."]
+            )
+        return memory
+
+    @staticmethod
+    def _try_out(path: Path) -> None:
+        """Can a file be written there? Better asked at the start than found out after a night. Raises OSError."""
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        beside = path.with_name(path.name + ".new")
+        with beside.open("a", encoding="utf-8"):
+            pass
+        beside.unlink()
 
     def keep(self, memory: Memory, now_ms: int) -> None:
         """Save it when an hour has passed."""
@@ -235,7 +262,7 @@ class MemoryFile:
             return
         beside = self.path.with_name(self.path.name + ".new")
         try:
-            beside.write_text(json.dumps(memory.as_json()), encoding="utf-8")
+            beside.write_text(json.dumps({"area": self.area, **memory.as_json()}), encoding="utf-8")
             beside.replace(self.path)
         except OSError as err:
             log.warning("memory %s: %s. What was learned is not kept", self.path, err.strerror or err)

@@ -35,8 +35,10 @@ class Wish:
     """What a resident asks for (``up/wish``): energy in Wh and departure in Unix seconds. It outranks no limit."""
 
     charger: str
-    want_wh: int
-    depart_s: int
+    want_wh: int | None = None
+    """None: the area's default."""
+    depart_s: int | None = None
+    """None: the area's default hour."""
     orderly: bool = True
     """False: normal mode, charged as soon as there is room, without waiting for the valley."""
     now: bool = False

@@ -46,7 +46,21 @@ def advise(config: AreaConfig) -> list[str]:
          f"{idle} window(s) with limit_pct not below the area's change nothing: the lowest wins."),
     )
     # fmt: on
-    return [text for holds, text in rows if holds] + _advise_password(config.broker)
+    return [text for holds, text in rows if holds] + _advise_feeders(config) + _advise_password(config.broker)
+
+
+def _advise_feeders(config: AreaConfig) -> list[str]:
+    """Feeders that a dead controller would overload: their chargers' fallback alone is above their limit."""
+    out = []
+    for at, feeder in enumerate(config.feeders):
+        fallback_ma, worst = _worst_phase(config, config.charging.fallback_ma, at)
+        if fallback_ma > feeder.limit_ma:
+            out.append(
+                f"All fallback currents behind feeder {feeder.id} together are {_amps(fallback_ma)} A on phase "
+                f"{worst}, but it bears {_amps(feeder.limit_ma)} A: a dead controller would mean overload. "
+                "Set fallback_a = 0."
+            )
+    return out
 
 
 def _advise_password(broker: BrokerConfig) -> list[str]:
@@ -116,7 +130,9 @@ def _feeder_words(config: AreaConfig) -> str:
 
 
 def _now_words(times: int) -> str:
-    return f"charge now {times} times a month" if times else "nobody may ask to be charged at once"
+    if not times:
+        return "nobody may ask to be charged at once"
+    return f"charge now {times} {'time' if times == 1 else 'times'} a month each"
 
 
 def _charger_words(config: AreaConfig) -> str:
@@ -150,10 +166,14 @@ def _fallback_words(config: AreaConfig) -> str:
     )
 
 
-def _worst_phase(config: AreaConfig, current_ma: int) -> tuple[int, str]:
-    """The most loaded phase with every charger at ``current_ma`` or its maximum, if that is less: (mA, phase)."""
+def _worst_phase(config: AreaConfig, current_ma: int, feeder: int | None = None) -> tuple[int, str]:
+    """The most loaded phase with every charger at ``current_ma`` or its maximum, if that is less: (mA, phase).
+
+    ``feeder``: only the chargers behind this one.
+    """
+    chargers = [charger for charger in config.chargers if feeder is None or charger.feeder == feeder]
     loads = [
-        (sum(min(charger.max_ma, current_ma) for charger in config.chargers if charger.phases & bit), name)
+        (sum(min(charger.max_ma, current_ma) for charger in chargers if charger.phases & bit), name)
         for bit, name in PHASES
     ]
     return max(loads, key=lambda load: load[0])

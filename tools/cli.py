@@ -78,9 +78,8 @@ def _run(args: argparse.Namespace) -> int:
         return daemon.run(config, journal=args.journal, clock=_address("--clock", args.clock), memory=args.memory)
     except OSError as err:
         what = err.filename or args.clock or args.area
-        raise UserError(
-            f"{what}: {err.strerror or err}. Choose a path that can be written and a bench that runs."
-        ) from None
+        bench_too = " and a bench that runs" if args.clock else ""
+        raise UserError(f"{what}: {err.strerror or err}. Choose a path that can be written{bench_too}.") from None
 
 
 def _address(option: str, text: str | None) -> tuple[str, int] | None:

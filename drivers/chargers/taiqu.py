@@ -18,6 +18,7 @@ ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _INT_MAX = 1 << 53
 _STATE = ("boot", "tick_ms", "epoch", "seq", "plug", "w", "wh", "allowed_ma", "lease_ms", "fallback_ma", "max_ma")
 _STATE_KEYS = frozenset((*_STATE, "v", "ma"))
+_DEPART_S_MAX = 1 << 34
 _SIGNED = frozenset(("w",))
 _WISH_KEYS = frozenset(("v", "want_wh", "depart_s", "mode", "now", "prio"))
 
@@ -107,16 +108,22 @@ def _state(charger: str, fields: dict[str, Any]) -> ChargerState:
 def _wish(charger: str, fields: dict[str, Any]) -> Wish:
     if not fields.keys() <= _WISH_KEYS:
         raise DialectError(f"wish: unknown fields {sorted(fields.keys() - _WISH_KEYS)[:4]}")
+    if len(fields) < 2:
+        raise DialectError("wish: asks for nothing")
+    want_wh, depart_s = fields.get("want_wh"), fields.get("depart_s")
     for name in ("want_wh", "depart_s"):
-        _integer(name, fields.get(name))
-    if fields["want_wh"] > 1_000_000:
+        if name in fields:
+            _integer(name, fields[name])
+    if want_wh is not None and want_wh > 1_000_000:
         raise DialectError("wish: want_wh is above 1 MWh")
+    if depart_s is not None and depart_s > _DEPART_S_MAX:
+        raise DialectError(f"wish: depart_s = {depart_s} is no Unix time in seconds")
     for name, allowed in (("mode", (0, 1)), ("now", (0, 1)), ("prio", range(-9, 10))):
         kinds = (int, bool) if name == "now" else (int,)
         if name in fields and (type(fields[name]) not in kinds or fields[name] not in allowed):
             raise DialectError(f"wish: {name} = {str(fields[name])[:20]} is not in range")
     mode, prio = fields.get("mode", 1), fields.get("prio", 0)
-    return Wish(charger, fields["want_wh"], fields["depart_s"], mode == 1, bool(fields.get("now", 0)), int(prio))
+    return Wish(charger, want_wh, depart_s, mode == 1, bool(fields.get("now", 0)), int(prio))
 
 
 def _integer(name: str, value: object) -> None:

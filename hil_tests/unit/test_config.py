@@ -629,7 +629,7 @@ def test_words_of_feeders_export_and_charge_now(tmp_path: Path) -> None:
     """What may surprise at the cabinet is said back: feeders, power that flows back, who may jump the queue."""
     plain = words(loaded(tmp_path, document()))
     assert not {"feeders", "export"} & set(plain)
-    assert plain["requests"] == "a car that asked nothing gets 9 kWh by 07:00; charge now 8 times a month"
+    assert plain["requests"] == "a car that asked nothing gets 9 kWh by 07:00; charge now 8 times a month each"
     text = document("area", "exports = true").replace("[charging]", "[charging]\nnow_per_month = 0") + FEEDER
     config = loaded(tmp_path, text)
     rich = words(config)
@@ -637,6 +637,17 @@ def test_words_of_feeders_export_and_charge_now(tmp_path: Path) -> None:
     assert rich["export"].startswith("power may flow back")
     assert rich["requests"].endswith("nobody may ask to be charged at once")
     assert any("1 feeder(s) without a charger" in line for line in advise(config))
+
+
+@pytest.mark.parametrize(("fallback_a", "said"), [(6, False), (16, True)])
+def test_a_fallback_that_overloads_a_feeder_is_said(tmp_path: Path, fallback_a: int, said: bool) -> None:
+    """Two chargers behind a feeder for 16 A: at 6 A each a dead controller is harmless, at 16 A it is not."""
+    text = document("charging", f"fallback_a = {fallback_a}")
+    text += '[[feeders]]\nid = "north"\nlimit_a = 16\n'
+    for name in ("n1", "n2"):
+        text += f'[[chargers]]\nid = "{name}"\nphase = "A"\nmax_a = 32\nfeeder = "north"\n'
+    lines = [line for line in advise(loaded(tmp_path, text)) if "behind feeder north together are 32 A" in line]
+    assert len(lines) == said
 
 
 def test_words_of_the_transformer(tmp_path: Path) -> None:
@@ -694,7 +705,7 @@ def test_words_of_the_rest(tmp_path: Path) -> None:
     assert said["valley"] == "23:00-08:00"
     assert said["margin"] == "control stays 1.5 points of rating below the limit"
     assert said["fallback"] == "a charger that hears nothing for 60 s stops by itself"
-    assert said["requests"] == "a car that asked nothing gets 9 kWh by 07:00; charge now 8 times a month"
+    assert said["requests"] == "a car that asked nothing gets 9 kWh by 07:00; charge now 8 times a month each"
 
 
 def test_json_is_plain(tmp_path: Path) -> None:

@@ -220,3 +220,22 @@ def test_q9_any_bytes_are_read_or_refused(payload: bytes, kind: str) -> None:
     except DialectError:
         return
     assert message is None or isinstance(message, ChargerState | Wish)
+
+
+@pytest.mark.parametrize(
+    ("payload", "wish"),
+    [
+        (b'{"v":1,"now":1}', Wish("p1", now=True)),
+        (b'{"v":1,"want_wh":5000}', Wish("p1", 5000)),
+        (b'{"v":1,"depart_s":1768430000}', Wish("p1", None, 1768430000)),
+    ],
+)
+def test_a_wish_may_leave_out_what_it_does_not_care_for(payload: bytes, wish: Wish) -> None:
+    """What is not said is the area's default."""
+    assert decode("a", "taiqu/a/p1/up/wish", payload) == wish
+
+
+def test_a_departure_in_milliseconds_is_refused() -> None:
+    """A thousand times too far in the future would read as "no hurry"."""
+    with pytest.raises(DialectError, match="no Unix time in seconds"):
+        decode("a", "taiqu/a/p1/up/wish", b'{"v":1,"depart_s":1768430000000}')

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge.config import ConfigError
 from edge.memory import (
     DAY_MIN,
     DAY_ONE_ARRIVE_MIN,
@@ -357,10 +358,32 @@ def test_no_content_of_the_file_keeps_the_controller_from_starting(tmp_path: Pat
     assert MemoryFile(path).load() == Memory()
 
 
-def test_an_unreadable_file_is_said_and_learning_begins_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A folder of that name cannot be read: one warning, and an empty memory."""
-    assert MemoryFile(tmp_path).load() == Memory()
-    assert len(warnings(caplog)) == 1
+@pytest.mark.parametrize("where", ["", "gone/memory.json"])
+def test_where_nothing_can_be_kept_is_said_at_the_start(tmp_path: Path, where: str) -> None:
+    """A folder of that name, a folder that is not there: refused at once and not after a night."""
+    with pytest.raises(OSError, match="directory"):
+        MemoryFile(tmp_path / where).load()
+
+
+def test_a_corrupt_file_is_put_aside_and_not_overwritten(tmp_path: Path) -> None:
+    """What a technician may still save by hand, the next save does not destroy."""
+    path = tmp_path / "memory.json"
+    path.write_text('{"granted": {"p1": 7}', encoding="utf-8")
+    store = MemoryFile(path)
+    store.save(store.load())
+    assert (tmp_path / "memory.json.bad").read_text(encoding="utf-8") == '{"granted": {"p1": 7}'
+    assert MemoryFile(path).load() == Memory()
+
+
+def test_another_areas_memory_is_refused(tmp_path: Path) -> None:
+    """Its evenings are not these; a memory from before areas were written down is taken."""
+    path = tmp_path / "memory.json"
+    MemoryFile(path, "west").save(Memory())
+    assert MemoryFile(path, "west").load() == Memory()
+    with pytest.raises(ConfigError, match="is what area west has learned, not east"):
+        MemoryFile(path, "east").load()
+    path.write_text(json.dumps(Memory().as_json()), encoding="utf-8")
+    assert MemoryFile(path, "east").load() == Memory()
 
 
 def test_saved_and_loaded_again(tmp_path: Path) -> None:

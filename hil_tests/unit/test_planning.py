@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import select
@@ -25,7 +26,7 @@ from edge.core.model import CHARGING, UNPLUGGED, WAIT_VALLEY, WAITING, Meter, Pl
 from edge.journal import Journal
 from edge.loop import Controller
 from edge.memory import DAY_ONE_ARRIVE_MIN, QUARTERS, Memory
-from edge.planner import GO_MS, Slot, Want
+from edge.planner import GO_MS, Proposal, Slot, Want
 from edge.planning import SLOT_MS, SLOTS_MAX, USE, Beside, Inline, Question, answer, habits, slots_ahead
 from edge.ports import ChargerState, Wish
 from hil_tests.rig.closed import Air
@@ -33,7 +34,6 @@ from hil_tests.rig.closed import Air
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from edge.planner import Proposal
 
 MV = 220_000
 HOUR_MS = 3_600_000
@@ -921,3 +921,45 @@ def test_a_wish_said_again_changes_nothing_and_asks_for_no_plan() -> None:
         street.wish("p1", "2026-01-16 06:00").play(1)
     assert street.controller.memory.depart_min == learned
     assert street.controller.planned_ms == planned_ms
+
+
+def test_a_wish_may_say_only_what_it_is_about() -> None:
+    """Charge me now needs neither energy nor hour: the area's defaults stand in."""
+    street = evening().come("p1")
+    street.air.up.append(Wish("p1", now=True))
+    street.play(60)
+    unit = street.controller.fleet.units["p1"]
+    assert street.piles["p1"].plug == CHARGING
+    assert round((unit.depart_ms - street.now_ms) / 3_600_000, 1) == 8.5
+    assert [want.need_wh for want in street.controller.fleet.wants()] == [9000]
+
+
+def test_the_journal_names_every_charger_whose_reason_changes(tmp_path: Path) -> None:
+    """From the lines alone anybody's reason at any tick: all of them at first and each hour, then every change."""
+    street = Street("2026-01-15 22:15")
+    street.controller.journal = Journal(tmp_path / "j.jsonl")
+    street.come("p1").until("2026-01-15 23:05")
+    street.controller.journal.close()
+    told: dict[str, str] = {}
+    full = 0
+    for line in (tmp_path / "j.jsonl").read_text(encoding="utf-8").splitlines():
+        entry = json.loads(line)
+        full += len(entry["reasons"]) == len(street.piles)
+        told.update(entry["reasons"])
+        counted: dict[str, int] = {}
+        for why in told.values():
+            counted[why] = counted.get(why, 0) + 1
+        assert counted == entry["why"]
+    assert full >= 1
+    assert told["p2"] == "no_car"
+
+
+def test_a_promise_that_shrinks_is_said_again() -> None:
+    """The reason stays, the energy does not: half a kWh less is told, a few Wh are not."""
+    street = evening().come("p1").play(60)
+    street.controller.told.clear()
+    name = "p1"
+    for wh, again in ((8500.0, True), (8300.0, False), (1500.0, True)):
+        street.controller._promise(Proposal(expect_wh={name: wh}, aim_wh={name: 9000.0}))
+        assert bool(street.controller.told) == again
+        street.controller.told.clear()
