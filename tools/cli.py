@@ -15,7 +15,7 @@ from typing import Any
 from edge import __main__ as daemon
 from edge import config as cfg
 from edge import words
-from tools import bench, demo
+from tools import bench, demo, why
 from tools.errors import UserError
 
 BAD_INPUT = 2
@@ -61,6 +61,10 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--live", action="store_true", help="also read the meter once and log in to the broker")
     verb.add_argument("--json", action="store_true", help="the area as JSON on standard output")
     verb.set_defaults(run=_check)
+
+    verb = verbs.add_parser("why", help="why each charger has the current it has, from the journal")
+    why.add_arguments(verb)
+    verb.set_defaults(run=why.run)
 
     verb = verbs.add_parser("bench", help="measure the control law against known rules and the optimum")
     bench.add_arguments(verb)
