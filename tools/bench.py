@@ -56,8 +56,15 @@ class Job(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``taiqu bench``."""
     parser.add_argument("what", choices=("control",), help="what to measure")
-    parser.add_argument("--case", action="append", metavar="NAME", help="only this case; may be repeated")
-    parser.add_argument("--setting", choices=("slots", "closed", "size", "margin"), help="only this setting")
+    parser.add_argument(
+        "--case", action="append", metavar="NAME", help="only this case; may be repeated; list: name them all"
+    )
+    parser.add_argument(
+        "--setting",
+        choices=("slots", "closed", "size", "margin"),
+        help="only this setting: 5-min slots as in the literature, the closed loop at 1 s, the smallest transformer, or "
+        "the margin that meters need",
+    )
     parser.add_argument("--seeds", type=int, metavar="N", help="nights a case (default 10; closed loop 3, B and C 1)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="nights played side by side")
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
@@ -67,7 +74,10 @@ def run(args: argparse.Namespace) -> int:
     """Play the nights and print one table. Raises UserError."""
     missing = [name for name in EXTRAS if find_spec(name) is None]
     if missing:
-        raise UserError(f"taiqu bench needs {', '.join(missing)}. Run: pip install 'taiqu[bench]'")
+        raise UserError(f"taiqu bench needs {', '.join(missing)}. Run: pip install '.[bench]' in a clone of taiqu")
+    if args.case == ["list"]:
+        _list_cases()
+        return 0
     jobs = _jobs(args)
     began = time.monotonic()
     done = _play(jobs, args.jobs)
@@ -81,6 +91,15 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print(rows, machine)
     return 0
+
+
+def _list_cases() -> None:
+    """Print every case with the settings it can be played in."""
+    from hil_tests.rig.cases import CASES, CLOSED, SLOTS  # noqa: PLC0415 - needs the extra
+
+    for name in CASES:
+        settings = [setting for setting, names in (("slots", SLOTS), ("closed", CLOSED)) if name in names]
+        print(f"{name:<20}{', '.join(settings)}")
 
 
 def _jobs(args: argparse.Namespace) -> list[Job]:

@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     """Play the night and write the results. Raises UserError."""
     missing = [name for name in EXTRAS if find_spec(name) is None]
     if missing:
-        raise UserError(f"taiqu demo needs {', '.join(missing)}. Run: pip install 'taiqu[demo]'")
+        raise UserError(f"taiqu demo needs {', '.join(missing)}. Run: pip install '.[demo]' in a clone of taiqu")
     from hil_tests.rig.community import COMMUNITIES  # noqa: PLC0415 - needs the extra
     from hil_tests.rig.night import Night  # noqa: PLC0415
 

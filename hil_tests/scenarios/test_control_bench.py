@@ -125,6 +125,14 @@ def test_bench_prints_one_json_document(capsys: pytest.CaptureFixture[str]) -> N
     assert rows["uncontrolled"]["minutes_over"] > 0
 
 
+def test_bench_names_its_cases(capsys: pytest.CaptureFixture[str]) -> None:
+    """``--case list``: every case and where it can be played."""
+    assert main(["bench", "control", "--case", "list"]) == 0
+    rows = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert list(rows) == list(CASES)
+    assert rows["A-810"] == "slots, closed"
+
+
 def test_bench_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     """Without --json: a table a person can read."""
     assert main(["bench", "control", "--case", "A-324", "--setting", "slots", "--seeds", "1", "--jobs", "1"]) == 0
