@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--setting",
         choices=("slots", "closed", "size", "margin"),
-        help="only this setting: 5-min slots as in the literature, the closed loop at 1 s, the smallest transformer, or "
+        help="only this setting: 5-min slots as published, the closed loop at 1 s, the smallest transformer, or "
         "the margin that meters need",
     )
     parser.add_argument("--seeds", type=int, metavar="N", help="nights a case (default 10; closed loop 3, B and C 1)")
