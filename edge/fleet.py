@@ -108,6 +108,8 @@ class Fleet:
             elif isinstance(message, Wish):
                 if message == unit.wish:
                     continue  # said again, so that a controller that was away hears it
+                if unit.wish is None or message.want_wh != unit.wish.want_wh:
+                    unit.missing_wh = 0  # what the plan could not give of another request says nothing of this one
                 unit.wish, unit.image = message, None
                 unit.depart_ms = self.depart_of(message, now_ms)
                 self.news = True

@@ -4,10 +4,11 @@
 time and an aim for each session. Limits are not its business beyond the room that is forecast; control and guard keep
 them.
 
-Energy is placed by filling slots backward in time: seen from the end, a car becomes available at its departure and all
-cars must be done by now, so serving the longest remaining time first is optimal but for the grain of a slot, as least
-laxity is for cars that are already there. Cheap slots are filled first. What does not fit there must be charged in dear
-ones, as late before the valley as the room allows; only then does anybody start before the valley.
+Energy is placed by filling slots backward in time: seen from the end, a car becomes available at its departure and must
+be done by its arrival, or by now if it is here, so the one whose arrival and remaining time lie furthest ahead is the
+tightest; for cars that are already there that is optimal but for the grain of a slot, as least laxity is. Cheap slots
+are filled first. What does not fit there must be charged in dear ones, as late before the valley as the room allows;
+only then does anybody start before the valley.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ SHARE_WITHIN = 0.004
 """The search for a common share ends after so many halvings, or when it is known so well."""
 
 SHARE_MORE = 0.02
-"""A place that cannot have so much more, the others staying where they are, is where the shortage is."""
+"""Places behind one phase or feeder that cannot have so much more, while all others stay where they are, are short."""
 
 SHARE_SAFETY = 0.995
 ALONE = 0.8
@@ -115,6 +116,8 @@ class _Fill:
         self.free_wh = [
             [max(ma, 0) / 1000.0 * volt * h for ma in s.room_ma] for s, h in zip(slots, self.hours, strict=True)
         ]
+        first_ms = slots[0].start_ms if slots else 0
+        self.arrive_h = [max(w.arrive_ms - first_ms, 0) / 3_600_000 for w in wants]
         by_name = sorted(range(len(wants)), key=lambda k: wants[k].name)
         self.by_name = [0] * len(wants)
         for at, k in enumerate(by_name):
@@ -162,9 +165,10 @@ class _Fill:
             needs_h = [wh * h for wh, h in zip(behind_wh, share_h[at], strict=True)]
             place_h = [max([needs_h[i] for i in bind], default=0.0) for bind in self.bind]
             order = [
-                (-max(rem_wh[k] / rate_w[k], place_h[places[k]]), -rem_wh[k] / rate_w[k], self.by_name[k], k)
+                (-self.arrive_h[k] - max(rem_wh[k] / rate_w[k], place_h[places[k]]), -rem_wh[k] / rate_w[k],
+                 self.by_name[k], k)
                 for k in live
-            ]
+            ]  # fmt: skip
             live = [row[3] for row in sorted(order)]
             placed[t] = self._fill_slot(live, slot, rem_wh, free, behind_wh)
         return placed
@@ -295,13 +299,31 @@ def _shares(fill: _Fill, last: Sequence[float]) -> list[float]:
         low = _highest(partial(fits, tuple(rising)), low, min([last[place] for place in rising]))
         for place in rising:
             shares[place] = low
-        stuck = [place for place in rising if not fits((place,), min(low + SHARE_MORE, 1.0))]
+        stuck = _stuck(fill, rising, fits, low)
         rising = [place for place in rising if stuck and place not in stuck]
         if fits(rising, 1.0):
             for place in rising:
                 shares[place] = 1.0
             break
     return [share * SHARE_SAFETY if share < 1.0 else 1.0 for share in shares]
+
+
+def _stuck(fill: _Fill, rising: Sequence[int], fits: Callable[[Sequence[int], float], bool], low: float) -> set[int]:
+    """Which of the rising places cannot have more, asked phase by phase and feeder by feeder; none: it is the total.
+
+    The search for ``low`` leaves some energy over: the question is asked with more than that.
+    """
+    need_wh = [0.0] * len(fill.bind)
+    for k, want in enumerate(fill.wants):
+        need_wh[want.place] += fill.possible_wh(k, want.need_wh)
+    left_wh = 2.0 * (SHARE_WITHIN * sum(need_wh) + SHORT_WH)
+    stuck: set[int] = set()
+    for i in range(len(fill.free_wh[0])):
+        behind = [place for place in rising if i in fill.bind[place]]
+        wh = sum(need_wh[place] for place in behind)
+        if wh > 0.0 and not fits(behind, min(low + max(SHARE_MORE, left_wh / wh), 1.0)):
+            stuck.update(behind)
+    return stuck
 
 
 def _highest(fits: Callable[[float], bool], low: float, guess: float) -> float:

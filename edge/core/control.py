@@ -98,8 +98,8 @@ def start() -> State:
 def step(state: State, snapshot: Snapshot, settings: Settings, now_ms: int) -> tuple[State, tuple[Command, ...]]:
     """One decision. Returns ``(state, commands)``, one command a charger, in the order of ``snapshot.chargers``.
 
-    Without a meter reading, or with the same reading as before, nothing is raised. Bad input (no chargers, a departure
-    in the past, a negative need) yields a defined command, never an exception.
+    ``now_ms`` never goes back. Without a meter reading, or with the same reading as before, nothing is raised. Bad
+    input (no chargers, a departure in the past, a negative need) yields a defined command, never an exception.
     """
     law = _Law(state, snapshot, settings, now_ms)
     fresh = law.observe()
@@ -118,8 +118,11 @@ class _Law:
         self.sheet.admit(state.units, state.chargers, state.review.ranked, self.release_ms, state.book)
         self.book = self.sheet.add_up(state.book)
         self.bases, self.calm, self.sample_ms = state.bases, state.calm, state.sample_ms
+        if self.bases and len(self.bases[-1]) != len(self.sheet.rated()):
+            self.bases = ()  # other feeders than before: what was seen of them does not fit
         self.credit_ma, self.credit_ms = state.credit_ma, state.credit_ms
         self.review = state.review
+        self.kept_ma = 0
         self.over: list[bool] = []
         self.kept_free: list[int] = []
 
@@ -258,7 +261,7 @@ class _Law:
         room = [sheet.room(place, free) for place in range(len(sheet.bind))]
         held = [3 in short or any(i in short for i in bind) for bind in sheet.bind]
         calm: list[tuple[int, int]] = []
-        lacking = []
+        lacking: list[int] = []
         many = len(target)
         for k in order:
             if k >= many:
@@ -283,9 +286,20 @@ class _Law:
                 sheet.spend(free, k, given)
                 calm = []
                 room = [sheet.room(place, free) for place in range(len(sheet.bind))]
-            if upto and target[k] < upto[k] and reason[k] != FULL and room[charger.place][1] not in lacking:
-                lacking.append(room[charger.place][1])
+            if upto and target[k] < upto[k] and reason[k] != FULL:
+                self._lacks(charger.place, upto[k] - target[k], free, lacking)
         return lacking
+
+    def _lacks(self, place: int, ma: int, free: list[int], lacking: list[int]) -> None:
+        """Note every constraint that cannot carry so much more here, and the tightest one in any case.
+
+        Each of a three-phase car's phases: were only one kept free for it, others would fill the rest meanwhile.
+        """
+        lines = self.sheet.lines[place]
+        tightest = self.sheet.room(place, free)[1]
+        for i in (*self.sheet.bind[place], 3):
+            if i not in lacking and (i == tightest or free[i] < ma * (lines if i == 3 else 1)):
+                lacking.append(i)
 
     def _review(self, free: list[int]) -> None:
         """Rank all sessions and share among them what is free and what they have."""
@@ -383,14 +397,16 @@ class _Law:
         most = self._most(k, charger.need_wh)
         given = self._grant(k, booked, spare, upto[k] if upto else most, most)
         if not sheet.target[k]:
-            sheet.again.append(k)  # its start waits for credit
+            sheet.again.append(k)  # its start waits for credit, and who comes after it must leave it that
+            self.kept_ma = max(self.kept_ma, MIN_MA * sheet.lines[charger.place])
         return given
 
     def _grant(self, k: int, booked: int, spare: int, upto: int, most: int) -> int:
         """Raise a target by what room and credit allow above ``booked``. Returns what it takes, mA."""
         sheet = self.sheet
         lines = sheet.lines[self.snapshot.chargers[k].place]
-        goal = min(booked + min(spare, self.credit_ma // lines), upto, most) // 1000 * 1000
+        credit_ma = max(self.credit_ma - self.kept_ma, 0)
+        goal = min(booked + min(spare, credit_ma // lines), upto, most) // 1000 * 1000
         if goal < MIN_MA or goal <= sheet.target[k]:
             return 0
         extra: int = max(goal - booked, 0)

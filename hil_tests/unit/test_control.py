@@ -959,6 +959,40 @@ def test_reason_of_a_shared_phase() -> None:
     assert (command.ma, command.reason, command.phase) == (10_000, SHARED, 0)
 
 
+@pytest.mark.parametrize(("now", "laxity_ms"), [(False, 360_000), (True, 360_000), (False, -HOUR_MS)])
+def test_an_urgent_three_phase_car_gets_its_place_among_single_phase_ones(now: bool, laxity_ms: int) -> None:
+    """Nine cars fill all phases; each of its three is kept free for the urgent one until it has its own."""
+    line_va, room_a = RATED_VA * 785 // 1000, 60
+    settings_ = Settings(RATED_VA, RATED_MA, 15, 1000, 60_000, 5)
+    full = [still(f"p{k}", depart_ms=30 * HOUR_MS, phases=1 << k % 3, need_wh=90_000) for k in range(1, 10)]
+    rows = [still("p0", need_wh=40_000, phases=7, lines=3, plug=UNPLUGGED), *full]
+    area = Area(rows, line_va - room_a * 660, settings_)
+    area.tick(900)
+    needs_ms = 40_000 * HOUR_MS // 21_120
+    area.chargers["p0"] = change(
+        area.chargers["p0"], plug=WAITING, now=now, depart_ms=area.now_ms + needs_ms + laxity_ms
+    )
+    area.tick(300)
+    assert area.commands["p0"].ma >= 28_000
+
+
+def test_a_start_that_waits_for_credit_is_not_overtaken_by_raises() -> None:
+    """Below 30 kVA a three-phase start takes half a minute of credit, which less urgent cars leave alone."""
+    others = [still(f"p{k}", depart_ms=12 * HOUR_MS, phases=1 << k % 3, need_wh=60_000) for k in range(1, 4)]
+    urgent = still("p0", depart_ms=2 * HOUR_MS, need_wh=40_000, phases=7, lines=3)
+    area = Area([urgent, *others], 6800, Settings(30_000, 45_000, 15, 1000, 60_000, 5))
+    area.tick(90)
+    assert area.commands["p0"].ma >= MIN_MA
+
+
+def test_other_feeders_than_before_are_no_exception() -> None:
+    """A configuration read anew between two readings: what was seen of the old feeders is forgotten."""
+    row, now = at("a", 16_000), meter(1000, 300_000)
+    state, _ = control.step(control.start(), snapshot((row,), now), SETTINGS, 1000)
+    state, out = control.step(state, snapshot((row,), now, feeders=(Feeder(9000, (0, 0, 0)),)), SETTINGS, 2000)
+    assert out[0].ma == 16_000
+
+
 # ------------------------------------------------------------------------------------------- for any input at all
 BIG = 1 << 54
 wild = st.integers(-BIG, BIG)

@@ -626,3 +626,14 @@ def test_nobody_is_a_rival_before_authority() -> None:
     """While starting up, every epoch is only heard."""
     site = Site(epoch=0).say(epoch=900, lease_ms=50_000)
     assert not site.fleet.rival
+
+
+def test_a_changed_wish_forgets_what_the_plan_lacked_of_the_old_one() -> None:
+    """40 kWh are asked and 20 aimed at; lowered to 10 kWh, all of it is aimed at until the next plan."""
+    site = Site()
+    site.fleet.hear([Wish("a", 40_000, 3600)], site.now_ms)
+    site.say(wh=0)
+    site.fleet.follow(Proposal(start_ms={"a": 0}, aim_wh={"a": 20_000.0}))
+    assert site.view().aim_wh == 20_000
+    site.fleet.hear([Wish("a", 10_000, 3600)], site.now_ms)
+    assert (site.view().need_wh, site.view().aim_wh) == (10_000, 10_000)

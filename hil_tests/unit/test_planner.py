@@ -117,6 +117,30 @@ def test_a_full_transformer_is_shared_alike_and_a_full_phase_before_it() -> None
     assert shares[1] == pytest.approx(14 * 24 * 220 / 90_000, abs=0.02)
 
 
+def test_who_comes_later_is_not_served_first_and_found_wanting() -> None:
+    """One car is here for two hours, another is expected for the second of them; each needs an hour of the room."""
+    here = car("a", 7040.0, depart_h=2.0)
+    later = car("~b", 7040.0, depart_h=2.0, arrive_ms=HOUR_MS, known=False)
+    slots = [Slot(k * QUARTER_MS, (k + 1) * QUARTER_MS, 0.0, (WIDE, WIDE, WIDE, 32_000, 0, 0, 0)) for k in range(8)]
+    assert set(propose([here, later], slots, PLACES, MV).shares) == {1.0}
+
+
+@pytest.mark.parametrize("feeders", [1, 3, 8])
+def test_feeders_that_bind_nobody_change_no_share(feeders: int) -> None:
+    """Phase A holds six tenths; however many idle feeders its cars hang on, A is short and B has all."""
+    places = [Place(1 << p, 1, True, f) for f in range(feeders) for p in (0, 1)]
+    wants = [
+        Want(f"c{k}-{j}", k, 32_000, 9400.0, 8 * HOUR_MS)
+        for k, place in enumerate(places)
+        for j in range((96 if place.phases == 1 else 24) // feeders)
+    ]
+    room = (round(96 * 9400 * 0.6 / 8 / 0.22), 900_000, 0, 2_000_000, *(900_000,) * (3 * feeders))
+    slots = [Slot(k * QUARTER_MS, (k + 1) * QUARTER_MS, 0.0, room) for k in range(32)]
+    shares = propose(wants, slots, places, MV).shares
+    assert shares[::2] == pytest.approx([0.6] * feeders, abs=0.02)
+    assert set(shares[1::2]) == {1.0}
+
+
 def test_a_phase_a_feeder_and_three_conductors_count() -> None:
     """Room on phase A alone, none behind the feeder: the car there gets nothing; a three-phase one uses all three."""
     room = (64_000, 32_000, 32_000, WIDE, 0, 0, 0)
