@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from edge.config import PHASES, lowest_limit_permille
+from edge.core import guard
 from edge.schema import in_file_units
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ def in_words(config: AreaConfig) -> list[tuple[str, str]]:
         ("margin", f"control stays {in_file_units(config.margin_permille, 10)} points of rating below the limit"),
         ("windows", f"{windows}; the lowest limit wins" if windows else f"{in_file_units(limit, 10)} % at all hours"),
         ("meter", f"{meter.model} at {_endpoint(meter.host, meter.port)}, unit {meter.unit}, {_meter_pace(meter)}"),
+        ("meter silent", _silent_words(meter)),
         ("broker", f"{_endpoint(broker.host, broker.port)}{user}{secret}"),
         ("chargers", _charger_words(config)),
         *([("feeders", _feeder_words(config))] if config.feeders else []),
@@ -118,6 +120,16 @@ def as_json(config: AreaConfig) -> dict[str, Any]:
     """The configuration in core units as plain JSON values; paths are text, tuples are lists."""
     plain: dict[str, Any] = json.loads(json.dumps(asdict(config), default=str))
     return plain
+
+
+def _silent_words(meter: MeterConfig) -> str:
+    """What the guard does without readings; a slow meter is given more time."""
+    hold_ms = max(guard.HOLD_MS, guard.HOLD_PERIODS * meter.period_ms)
+    safe_ms = max(guard.SAFE_MS, guard.SAFE_PERIODS * meter.period_ms)
+    return (
+        f"nothing is raised after {in_file_units(hold_ms, 1000)} s, "
+        f"everybody is at fallback after {in_file_units(safe_ms, 1000)} s"
+    )
 
 
 def _feeder_words(config: AreaConfig) -> str:

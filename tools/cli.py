@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import logging
 import os
@@ -27,6 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         code: int = args.run(args)
+        sys.stdout.flush()
     except (UserError, cfg.ConfigError) as err:
         sys.stderr.write(f"{err}\n")
         return BAD_INPUT
@@ -37,6 +39,12 @@ def main(argv: list[str] | None = None) -> int:
         # The reader of our output (a pager, head) has gone: that is no error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as err:
+        if err.errno != errno.ENOSPC:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.stderr.write("no space left where the output goes. Make room, or choose another place.\n")
+        return BAD_INPUT
     return code
 
 

@@ -297,7 +297,7 @@ class _Law:
         """
         lines = self.sheet.lines[place]
         tightest = self.sheet.room(place, free)[1]
-        for i in self.sheet.bind[place] + (3,):  # noqa: RUF005 - MicroPython
+        for i in self.sheet.bind[place] + (3,):
             if i not in lacking and (i == tightest or free[i] < ma * (lines if i == 3 else 1)):
                 lacking.append(i)
 

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +20,6 @@ from tools.cli import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 GOOD = """
 [area]
@@ -207,6 +207,17 @@ def test_demo_names_a_broker_that_refuses(tmp_path: Path, capsys: pytest.Capture
     """A configured broker that is not there is named; no other is taken in its place."""
     err = fails(capsys, "demo", "--piles", "2", "--out", str(tmp_path), "--broker", f"127.0.0.1:{closed_port}")
     assert f"127.0.0.1:{closed_port}" in err.strip().splitlines()[-1]
+
+
+def test_a_full_disk_under_the_output_is_one_line(area: Callable[..., Path]) -> None:
+    """``taiqu check area.toml > file`` on a full disk: said in one line, exit code 2."""
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "tools.cli", "check", str(area())],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == "no space left where the output goes. Make room, or choose another place.\n"
 
 
 def test_wrong_option_is_exit_code_2() -> None:

@@ -684,6 +684,7 @@ def test_words_of_the_smallest_file(tmp_path: Path) -> None:
     """What nobody wrote is said in words as well, and nothing is said that does not hold."""
     said = words(loaded(tmp_path, document()))
     assert said["windows"] == "80 % at all hours"
+    assert said["meter silent"] == "nothing is raised after 5 s, everybody is at fallback after 10 s"
     assert said["broker"] == "127.0.0.1:1883, no password"
     assert said["meter"] == "eastron_sdm630 at 10.0.0.5:502, unit 1, every 1 s"
     assert said["chargers"] == "1: 1 on A, 0 on B, 0 on C, 0 on three phases"
@@ -700,6 +701,7 @@ def test_words_of_the_rest(tmp_path: Path) -> None:
     text += '[[area.windows]]\nfrom = "00:00"\nto = "00:00"\nlimit_pct = 79\n'
     said = words(loaded(tmp_path, text))
     assert said["meter"] == "eastron_sdm630 at [::1]:502, unit 1, every 2.5 s, readings × 400 (CT)"
+    assert said["meter silent"] == "nothing is raised after 7.5 s, everybody is at fallback after 12.5 s"
     assert said["broker"] == "127.0.0.1:1883 as me, password from /run/secret"
     assert said["windows"] == "22:00-08:00 75.5 %; all day 79 %; the lowest limit wins"
     assert said["valley"] == "23:00-08:00"
