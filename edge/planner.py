@@ -445,7 +445,7 @@ LATE_MS = 5_400_000
 """So long after the last usual arrival nobody is waited for any more."""
 TRUST = 5.0
 """So many cars must have come or stayed away before the night counts as different from history."""
-HEDGE = 0.5
+HEDGE = 1.0
 """Early in the evening so many more than usual are reckoned with: room before the valley does not come back."""
 GROUPS = 4
 

@@ -181,7 +181,7 @@ class ClosedLoop:
         return cfg.AreaConfig(
             area_id="bench", rating_va=community.rating_kva * 1000, rated_ma=int(self.rated_a * 1000), secondary_v=380,
             limit_permille=800, margin_permille=margin_permille, timezone="Asia/Shanghai", windows=(),
-            meter=cfg.MeterConfig("none", "", 0, 1, 1000, 1000 * period_s), broker=cfg.BrokerConfig("", 0, None, None),
+            meter=cfg.MeterConfig("none", "", 0, 1, 1000 * period_s, 1000), broker=cfg.BrokerConfig("", 0, None, None),
             charging=cfg.ChargingConfig(0, 60_000, 9000, 7 * 60, ((23 * 60, 8 * 60),), 8), chargers=tuple(rows),
             path=Path("bench.toml"), feeders=(cfg.FeederConfig("f", feeder_ma),) if feeder_ma else (),
         )  # fmt: skip

@@ -111,6 +111,8 @@ def test_a_meter_that_reads_low_needs_its_error_as_margin() -> None:
     ]
     assert needed[1] - needed[0] == pytest.approx(0.78, abs=0.15)
     assert needed[1] < 1.5
+    slow = ClosedLoop(CASES["A-324"].draw(1), meter=METERS["class 0.5, 10 s"], begin_s=MARGIN_S[0])
+    assert slow.controller.settings.period_ms == 10_000
 
 
 # ------------------------------------------------------------------------------------------------------- the command
