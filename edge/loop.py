@@ -323,6 +323,7 @@ class Controller:
         return {
             "now_ms": self.now_ms,
             "wall_s": self.wall_s,
+            "utc_offset_s": self._utc_offset_s(),
             "mode": mode,
             "age_ms": None if meter is None else self.now_ms - meter.at_ms,
             "s_va": None if meter is None else meter.s_va,
@@ -340,6 +341,13 @@ class Controller:
                 if command.ma != charger.allowed_ma and not charger.silent
             ],
         }
+
+    def _utc_offset_s(self) -> int | None:
+        """How far the area's local time is ahead of UTC, so that the journal can be read in it anywhere."""
+        if self.wall_s is None:
+            return None
+        offset = datetime.fromtimestamp(self.wall_s, self.zone).utcoffset()
+        return None if offset is None else round(offset.total_seconds())
 
     def _changed_reasons(self, commands: tuple[Command, ...]) -> list[list[str]]:
         """[charger, reason] wherever the reason is another than a tick ago; once an hour all of them."""

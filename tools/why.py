@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,9 @@ from tools.errors import UserError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
+_CODES = {reasons.key(code, phase): code for code in reasons.TEXTS for phase in (-1, 0, 1, 2, 4)}
 _SENTENCES = {
     reasons.key(code, phase): (reasons.sentence(code, phase), reasons.sentence(code, phase, chinese=True))
     for code in reasons.TEXTS
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         now = {row["charger"]: row for row in rows if row["what"] == "reason"}
         rows = [now[name] for name in known if name in now]
     elif args.charger in known:
-        rows = [row for row in rows if row["charger"] == args.charger]
+        rows = list(_story(row for row in rows if row["charger"] == args.charger))
     else:
         some = f" Known: {', '.join(known[:5])}{' …' if len(known) > 5 else ''}." if known else ""
         raise UserError(f"{args.journal}: nothing about {args.charger}.{some} Is it the journal of its area?")
@@ -55,6 +56,18 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _story(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Without the reasons that differ only in which phase is the fuller one."""
+    last: object = None
+    for row in rows:
+        if row["what"] == "reason":
+            code = _CODES.get(row["key"], row["key"])
+            if code == last:
+                continue
+            last = code
+        yield row
+
+
 def _rows(journal: Path) -> Iterator[dict[str, Any]]:
     """Every reason and promise in order of time; a reason that is only said again is left out."""
     told: dict[str, str] = {}
@@ -63,7 +76,8 @@ def _rows(journal: Path) -> Iterator[dict[str, Any]]:
         if wall_s is None:
             time = f"{entry['now_ms'] / 1000:.0f} s"
         else:
-            time = datetime.fromtimestamp(wall_s).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+            zone = timezone(timedelta(seconds=entry.get("utc_offset_s") or 0))
+            time = datetime.fromtimestamp(wall_s, zone).strftime("%Y-%m-%d %H:%M:%S")
         for charger, key in entry.get("reasons", []):
             if told.get(charger) != key:
                 told[charger] = key

@@ -18,6 +18,7 @@ LINES = (
     {"now_ms": 2000, "wall_s": 1768490000.0, "reasons": [["p1", "wait_valley"]], "promised": [["p1", 9000, ""]]},
     {"now_ms": 3000, "wall_s": 1768490001.0, "reasons": [["p1", "wait_valley"], ["p2", "no_car"]], "promised": []},
     {"now_ms": 4000, "wall_s": 1768490002.0, "reasons": [["p1", "shared_b"]], "promised": [["p1", 4200, "room"]]},
+    {"now_ms": 5000, "wall_s": 1768490003.0, "utc_offset_s": 28800, "reasons": [["p1", "shared"]], "promised": []},
 )
 
 
@@ -36,7 +37,8 @@ def test_without_a_charger_the_present_of_all(journal: Path, capsys: pytest.Capt
     assert main(["why", str(journal)]) == 0
     first, second = capsys.readouterr().out.splitlines()
     assert "p1 " in first
-    assert "phase B is full  限流充电：B相已满" in first
+    assert "the transformer is full  限流充电：配变已满" in first
+    assert first.startswith("2026-01-15 23:13:23")
     assert second.startswith("1 s ")
     assert "no car plugged in  未插枪" in second
 
