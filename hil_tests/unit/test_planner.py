@@ -223,13 +223,14 @@ def coming(seen: int, now_h: float, spots: int = 1000) -> float:
 
 
 def test_before_the_evening_history_and_a_hedge_are_expected() -> None:
-    """Nobody has come and nobody should have: the usual number and half as many again."""
+    """Nobody has come and nobody should have: the usual number and the hedge on top."""
     assert coming(0, 0.0) == pytest.approx(100.0 * (1.0 + HEDGE))
 
 
 def test_more_than_usual_mean_more_to_come() -> None:
-    """Twice as many as history has by half of the evening: nearly twice as many in all."""
-    assert 80.0 < coming(100, 2.0) < 160.0
+    """Twice as many as history has by half of the evening: nearly twice as many in all, and half of the hedge."""
+    in_all = coming(100, 2.0) + 100.0
+    assert 180.0 < in_all / (1.0 + HEDGE / 2.0) < 200.0
     assert coming(100, 2.0) > coming(50, 2.0) > 50.0
 
 
