@@ -311,7 +311,8 @@ def _shares(fill: _Fill, last: Sequence[float]) -> list[float]:
 def _stuck(fill: _Fill, rising: Sequence[int], fits: Callable[[Sequence[int], float], bool], low: float) -> set[int]:
     """Which of the rising places cannot have more, asked phase by phase and feeder by feeder; none: it is the total.
 
-    The search for ``low`` leaves some energy over: the question is asked with more than that.
+    The search for ``low`` leaves some energy over: the question is asked with more than that. A place that asks for
+    less than what is left over may have it all.
     """
     need_wh = [0.0] * len(fill.bind)
     for k, want in enumerate(fill.wants):

@@ -156,6 +156,7 @@ CASES = {
         Case("residents-91", _A, 324, base=1.30),
         Case("phases-70-20-10", _A, 324, phase_shares=(0.7, 0.2, 0.1), three_phase=0.2),
         Case("feeder-60", _A, 324, feeder=0.6),
+        Case("feeder-15", _A, 324, feeder=0.15),
     )
 }
 
@@ -168,7 +169,7 @@ SLOTS = (
 
 CLOSED = (
     "A-324", "B-867", "C-2938", "A-810", "A-810-tail", "B-slice-390", "forecast-minus-20", "forecast-plus-20",
-    "cold-evening", "outside-40", "residents-81", "residents-91", "phases-70-20-10", "feeder-60",
+    "cold-evening", "outside-40", "residents-81", "residents-91", "phases-70-20-10", "feeder-60", "feeder-15",
 )  # fmt: skip
 """Cases of the closed loop."""
 

@@ -116,6 +116,13 @@ def test_a_meter_that_reads_low_needs_its_error_as_margin() -> None:
 
 
 # ------------------------------------------------------------------------------------------------------- the command
+def test_a_feeder_that_binds_is_held() -> None:
+    """Half of the cars behind 15 % of the rating: its fullest phase comes close to its limit and stays below."""
+    loop = ClosedLoop(CASES["feeder-15"].draw(1), begin_s=MARGIN_S[0]).play(MARGIN_S[0] + 4500)
+    minutes = np.asarray(loop.feeder_a).reshape(-1, 60).mean(axis=1)
+    assert 0.9 < minutes.max() / loop.feeder_limit_a <= 1.0
+
+
 def test_bench_prints_one_json_document(capsys: pytest.CaptureFixture[str]) -> None:
     """``taiqu bench control --json``: rows of case and rule with medians, nothing else on standard output."""
     assert main(["bench", "control", "--case", "B-slice-390", "--setting", "slots", "--seeds", "1", "--json"]) == 0

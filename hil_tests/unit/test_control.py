@@ -1046,7 +1046,11 @@ def histories(draw: st.DrawFn) -> list[tuple[Snapshot, int]]:
         if not draw(st.integers(0, 3)):
             others_say = draw(chargers(len(feeders)))
             some = len(others_say) == len(fleet) and draw(st.booleans())
-            fleet = tuple(draw(st.sampled_from(pair)) for pair in zip(fleet, others_say)) if some else others_say  # noqa: B905
+            fleet = (
+                tuple(draw(st.sampled_from(pair)) for pair in zip(fleet, others_say, strict=True))
+                if some
+                else others_say
+            )
         out.append((snapshot(fleet, reading, draw(st.sampled_from([0, 500, 800, 1000])), feeders), now_ms))
     return out
 

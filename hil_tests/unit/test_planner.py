@@ -141,6 +141,15 @@ def test_feeders_that_bind_nobody_change_no_share(feeders: int) -> None:
     assert set(shares[1::2]) == {1.0}
 
 
+def test_a_few_cars_do_not_ride_on_what_a_search_leaves_over() -> None:
+    """The total is short; the few cars on phase B aim for the same share as the hundred on A."""
+    cars = [car(f"a{k:03d}") for k in range(100)] + [car(f"b{k}", place=1) for k in range(6)]
+    room = (WIDE, WIDE, WIDE, round(106 * 9000 * 0.6 / 14 / 0.22), 0, 0, 0)
+    slots = [Slot(k * QUARTER_MS, (k + 1) * QUARTER_MS, 0.0, room) for k in range(56)]
+    shares = propose(cars, slots, PLACES, MV).shares
+    assert shares[0] == shares[1] == pytest.approx(0.6, abs=0.02)
+
+
 def test_a_phase_a_feeder_and_three_conductors_count() -> None:
     """Room on phase A alone, none behind the feeder: the car there gets nothing; a three-phase one uses all three."""
     room = (64_000, 32_000, 32_000, WIDE, 0, 0, 0)
