@@ -53,11 +53,12 @@ def run(
     learned = store.load()
     book = Journal(journal)
     ticks: LockstepClock | RealClock = LockstepClock(*clock) if clock else RealClock(TICK_MS)
-    meter = _meter(config)
+    meter, *feeder_meters = _meters(config)
+    assert meter is not None  # noqa: S101 - the transformer's is always there
     chargers = _chargers(config, bench=clock is not None)
     # In virtual time the planner answers in place; on a gateway it has a process of its own, and the tick never waits.
     runner: Runner = Inline() if clock else Beside()
-    controller = Controller(config, meter, chargers, book, runner, learned)
+    controller = Controller(config, meter, chargers, book, runner, learned, tuple(feeder_meters))
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         ticks.stopped = True
@@ -76,28 +77,21 @@ def run(
         store.save(controller.memory)
         runner.close()
         chargers.close()
-        meter.close()
+        for one in (meter, *feeder_meters):
+            if one is not None:
+                one.close()
         book.close()
     log.info("%s: stopped", config.area_id)
     return 0
 
 
 def probe(config: cfg.AreaConfig) -> list[tuple[bool, str]]:
-    """Read the meter once and log in to the broker once: (did it work, one line) for each. Changes nothing."""
+    """Read each meter once and log in to the broker once: (did it work, one line) for each. Changes nothing."""
     results: list[tuple[bool, str]] = []
-    meter = _meter(config)
-    try:
-        reading = meter.read(monotonic_ms())
-    except MeterError as err:
-        results.append((False, str(err)))
-    else:
-        volts, amps = max(reading.mv) / 1000, max(reading.ma) / 1000
-        loading = 100 * reading.s_va / config.rating_va
-        results.append(
-            (True, f"the meter answers: {reading.s_va / 1000:.1f} kVA = {loading:.1f} %, {volts:.1f} V, {amps:.1f} A")
-        )
-    finally:
-        meter.close()
+    names = ["the meter", *(f"the meter of feeder {feeder.id}" for feeder in config.feeders)]
+    for name, meter in zip(names, _meters(config), strict=True):
+        if meter is not None:
+            results.append(_probe_meter(config, name, meter))
     link = _chargers(config, bench=False, client=f"taiqu-{config.area_id}-check").link
     end_ms = monotonic_ms() + PROBE_MS
     while not link.connected and monotonic_ms() < end_ms:
@@ -107,9 +101,27 @@ def probe(config: cfg.AreaConfig) -> list[tuple[bool, str]]:
     return results
 
 
-def _meter(config: cfg.AreaConfig) -> ModbusMeter:
-    m = config.meter
-    return ModbusMeter(MODELS[m.model], m.host, m.port, m.unit, m.ct_ratio_milli, exports=config.exports)
+def _probe_meter(config: cfg.AreaConfig, name: str, meter: ModbusMeter) -> tuple[bool, str]:
+    try:
+        reading = meter.read(monotonic_ms())
+    except MeterError as err:
+        return False, str(err)
+    finally:
+        meter.close()
+    volts, amps = max(reading.mv) / 1000, max(reading.ma) / 1000
+    loading = f" = {100 * reading.s_va / config.rating_va:.1f} %" if name == "the meter" else ""
+    return True, f"{name} answers: {reading.s_va / 1000:.1f} kVA{loading}, {volts:.1f} V, {amps:.1f} A"
+
+
+def _meters(config: cfg.AreaConfig) -> list[ModbusMeter | None]:
+    """The transformer's meter, then each feeder's, None where it has none."""
+    rows = [config.meter, *(feeder.meter for feeder in config.feeders)]
+    return [
+        None
+        if m is None
+        else ModbusMeter(MODELS[m.model], m.host, m.port, m.unit, m.ct_ratio_milli, exports=config.exports)
+        for m in rows
+    ]
 
 
 def _chargers(config: cfg.AreaConfig, *, bench: bool, client: str = "") -> NativeChargers:

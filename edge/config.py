@@ -88,10 +88,14 @@ class BrokerConfig:
 
 @dataclass(frozen=True, slots=True)
 class FeederConfig:
-    """A cable or busbar between transformer and chargers: what its chargers together may draw on a phase."""
+    """A cable or busbar between transformer and chargers: what it may carry on a phase.
+
+    Without a meter of its own only its chargers are seen, and the limit is what it has left for them.
+    """
 
     id: str
     limit_ma: int
+    meter: MeterConfig | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +203,7 @@ CHARGING = (
 FEEDER = (
     Key("id",               read_id,      "the feeder's name", sample='"north"'),
     Key("limit_a",          Number("16", "4000", "A per phase", 0, 1000),
-        "the most its chargers may draw on a phase together, A", sample="400"),
+        "the most it may carry on a phase (without a meter: what it has left for chargers), A", sample="400"),
 )
 CHARGER = (
     Key("id",               read_id,      "the charger's name in topics", sample='"cp-01"'),
@@ -238,6 +242,7 @@ def _build(raw: dict[str, Any], path: Path, meter_models: Collection[str]) -> Ar
         "broker": BROKER,
         "charging": CHARGING,
         "feeders": FEEDER,
+        "feeders.meter": _meter_keys(meter_models),
         "chargers": CHARGER,
     }
     document = Document(path.name, raw, tables)
@@ -247,12 +252,13 @@ def _build(raw: dict[str, Any], path: Path, meter_models: Collection[str]) -> Ar
     meter = document.table("meter")
     broker = document.table("broker")
     charging = document.table("charging", optional=True)
-    feeders = document.rows(raw, "feeders")
+    feeders = document.rows(raw, "feeders", child="meter")
     chargers = document.rows(raw, "chargers")
     _check_rating(document, area)
     _check_broker(document, broker)
     _check_chargers(document, chargers, charging.get("fallback_a", 0))
     _check_feeders(document, feeders, chargers)
+    _check_meters(document, meter, feeders)
     if document.problems:
         raise ConfigError(document.problems)
     return AreaConfig(
@@ -270,7 +276,10 @@ def _build(raw: dict[str, Any], path: Path, meter_models: Collection[str]) -> Ar
         chargers=tuple(sorted((_charger(row, feeders) for row in chargers), key=lambda charger: charger.id)),
         path=path,
         exports=area["exports"],
-        feeders=tuple(FeederConfig(row["id"], row["limit_a"]) for row in feeders),
+        feeders=tuple(
+            FeederConfig(row["id"], row["limit_a"], None if row["meter"] is None else _meter(row["meter"]))
+            for row in feeders
+        ),
     )
 
 
@@ -351,6 +360,22 @@ def _check_feeders(document: Document, feeders: list[dict[str, Any]], chargers: 
             document.complain(
                 f"chargers.{at}",
                 f'feeder = "{name}" is no feeder ({known}). Add [[feeders]] with this id, or correct it.',
+            )
+
+
+def _check_meters(document: Document, meter: dict[str, Any], feeders: list[dict[str, Any]]) -> None:
+    """No two busbars share a meter: a section that was copied and not changed."""
+    seen = {(meter.get("tcp"), meter.get("unit")): "[meter]"}
+    for at, row in enumerate(feeders, 1):
+        own = row["meter"]
+        if own is None or "tcp" not in own or "unit" not in own:
+            continue
+        where = f"feeders.{at}.meter"
+        first = seen.setdefault((own["tcp"], own["unit"]), f"[{where}]")
+        if first != f"[{where}]":
+            host, port = own["tcp"]
+            document.complain(
+                where, f"{host}:{port} unit {own['unit']} is the meter of {first}. Write this feeder's own."
             )
 
 

@@ -13,16 +13,17 @@ from edge import reasons
 from edge.core import control, guard
 from edge.core.model import ASLEEP, CHARGING, NEVER, STOPPING, Command, Feeder, Settings, Snapshot, mean_mv
 from edge.fleet import Fleet
+from edge.gauge import Gauge, ask_all
 from edge.memory import Memory
 from edge.planner import Proposal, expected
 from edge.planning import NEW_MS, PLAN_MS, Inline, Question, habits, local_minute, slots_ahead
-from edge.ports import ChargerPort, MeterError, MeterPort, Wish
 
 if TYPE_CHECKING:
     from edge.clock import Moment
     from edge.core.model import Meter
     from edge.journal import Journal
     from edge.planning import Runner
+    from edge.ports import ChargerPort, MeterPort, Wish
 
 log = logging.getLogger("taiqu")
 
@@ -37,8 +38,6 @@ ALARM_GAP_PERMILLE = 10
 PROMISE_WH = 500
 """A promise that has changed by so much is said again."""
 NAMED = 5
-EARLY_MS = 200
-"""A tick may come this much before the meter's period is over and still count as the next one."""
 
 
 class Controller:
@@ -52,8 +51,9 @@ class Controller:
         journal: Journal,
         runner: Runner | None = None,
         memory: Memory | None = None,
+        feeder_meters: tuple[MeterPort | None, ...] = (),
     ) -> None:
-        self.config, self.meter, self.chargers, self.journal = config, meter, chargers, journal
+        self.config, self.chargers, self.journal = config, chargers, journal
         self.zone = ZoneInfo(config.timezone)
         self.fleet = Fleet(config.chargers, config.charging, self._depart_ms, self._grant_now)
         self.memory = memory or Memory()
@@ -72,10 +72,14 @@ class Controller:
             config.charging.lease_ms,
             5 if period_ms < 5000 else 3,
         )
-        self.feeders = tuple(Feeder(feeder.limit_ma, (0, 0, 0)) for feeder in config.feeders)
+        self.gauge = Gauge(meter, period_ms)
+        self.feeder_gauges = {
+            at: Gauge(own, feeder.meter.period_ms)
+            for at, (feeder, own) in enumerate(zip(config.feeders, feeder_meters, strict=False))
+            if feeder.meter is not None and own is not None
+        }
         self.control = control.start()
         self.guard: guard.State | None = None
-        self.reading: Meter | None = None
         self.wall_s: float | None = None
         self._wall_at_zero_s: float | None = None
         self.now_ms = 0
@@ -92,7 +96,7 @@ class Controller:
             self.guard = guard.start(self.now_ms)
         self._mind_wall()
         self.fleet.hear(self.chargers.take(), self.now_ms)
-        self._read_meter()
+        self._read_meters()
         self._plan()
         snapshot = self._snapshot()
         before = self.guard.mode
@@ -131,19 +135,24 @@ class Controller:
             self._wall_at_zero_s = at_zero_s
             self.fleet.date_anew(self.now_ms)
 
-    def _read_meter(self) -> None:
-        """Ask the meter, no faster than it can answer: a slow one would repeat old registers under a new age.
+    @property
+    def reading(self) -> Meter | None:
+        """The transformer meter's latest reading."""
+        return self.gauge.reading
 
-        One that has not answered is asked again in the next tick.
-        """
-        if self.reading and self.now_ms - self.reading.at_ms < self.config.meter.period_ms - EARLY_MS:
-            return
-        try:
-            self.reading = self.meter.read(self.now_ms)
-        except MeterError as err:
-            self._say("meter", str(err), logging.WARNING)
-        else:
-            self._say("meter", "meter answers")
+    def _read_meters(self) -> None:
+        """Ask the transformer's meter, then those of the feeders."""
+        self.gauge.ask(self.now_ms)
+        ask_all(list(self.feeder_gauges.values()), self.now_ms // 1000, self.now_ms)
+        self._say_meter("meter", self.gauge)
+        for at, gauge in self.feeder_gauges.items():
+            self._say_meter(f"feeder {self.config.feeders[at].id} meter", gauge)
+
+    def _say_meter(self, topic: str, gauge: Gauge) -> None:
+        if gauge.trouble:
+            self._say(topic, gauge.trouble if topic == "meter" else f"{topic}: {gauge.trouble}", logging.WARNING)
+        elif gauge.reading is not None:
+            self._say(topic, f"{topic} answers")
 
     def _snapshot(self) -> Snapshot:
         """Everything the decision may look at, frozen."""
@@ -153,7 +162,18 @@ class Controller:
             limit = cfg.lowest_limit_permille(self.config)
         else:
             limit = cfg.limit_permille_at(self.config, int(minute))
-        return Snapshot(self.reading, limit, self.fleet.places, self.feeders, self.fleet.view(self.now_ms))
+        return Snapshot(self.reading, limit, self.fleet.places, self._feeders(), self.fleet.view(self.now_ms))
+
+    def _feeders(self) -> tuple[Feeder, ...]:
+        """Each feeder with what its own meter last said; a silent meter is never taken for none."""
+        return tuple(
+            Feeder(
+                feeder.limit_ma,
+                self.feeder_gauges[at].reading if at in self.feeder_gauges else None,
+                0 if feeder.meter is None else feeder.meter.period_ms,
+            )
+            for at, feeder in enumerate(self.config.feeders)
+        )
 
     def _plan(self) -> None:
         """Take an answer over, ask a new question when it is time. Without local time nobody waits for a valley."""
@@ -202,10 +222,9 @@ class Controller:
         mv = mean_mv(self.reading) if self.reading is not None else 220_000
         base = self.control.bases[-1]
         even = max(sum(max(ma, 0) for ma in base[:3]) // 3, 1)
-        skew = (max(base[0], 0) * 1000 // even, max(base[1], 0) * 1000 // even, max(base[2], 0) * 1000 // even)
-        on_feeders = tuple(feeder.limit_ma for feeder in self.feeders for _ in range(3))
+        skew = tuple(max(ma, 0) * 1000 // even for ma in base[:3] + base[4:])
         until_ms = max([want.depart_ms for want in wants], default=self.now_ms)
-        slots = slots_ahead(self.config, self.memory, self.zone, wall_s, self.now_ms, until_ms, skew, on_feeders, mv)
+        slots = slots_ahead(self.config, self.memory, self.zone, wall_s, self.now_ms, until_ms, skew, mv)
         return Question(tuple(wants), slots, self.fleet.places, mv, self.proposal.shares)
 
     def _learn(self) -> None:
@@ -276,6 +295,9 @@ class Controller:
     def _report(self, snapshot: Snapshot, commands: tuple[Command, ...], sent: int) -> None:
         assert self.guard is not None  # noqa: S101 - set at the top of the tick
         self._say("mode", MODES[self.guard.mode])
+        for at in self.feeder_gauges:
+            name = f"feeder {self.config.feeders[at].id}"
+            self._say(name, f"{name}: {MODES[self.guard.feeders[at].mode]}")
         self._say(
             "broker", self.chargers.trouble or "broker connected", logging.WARNING if self.chargers.trouble else 20
         )
@@ -329,6 +351,7 @@ class Controller:
             "s_va": None if meter is None else meter.s_va,
             "ma": None if meter is None else meter.ma,
             "limit_permille": snapshot.limit_permille,
+            **({"feeders": self._feeder_entries(snapshot)} if self.feeder_gauges else {}),
             "ev_ma": sum(c.ma for c in snapshot.chargers),
             "charging": sum(c.plug == CHARGING for c in snapshot.chargers),
             "why": dict(sorted(why.items())),
@@ -341,6 +364,18 @@ class Controller:
                 if command.ma != charger.allowed_ma and not charger.silent
             ],
         }
+
+    def _feeder_entries(self, snapshot: Snapshot) -> dict[str, dict[str, Any]]:
+        """What the journal keeps of feeders with a meter: what that says, how old it is, what the guard thinks."""
+        out = {}
+        for at in self.feeder_gauges:
+            meter = snapshot.feeders[at].meter
+            out[self.config.feeders[at].id] = {
+                "mode": MODES[self.guard.feeders[at].mode] if self.guard else "",
+                "age_ms": None if meter is None else self.now_ms - meter.at_ms,
+                "ma": None if meter is None else meter.ma,
+            }
+        return out
 
     def _utc_offset_s(self) -> int | None:
         """How far the area's local time is ahead of UTC, so that the journal can be read in it anywhere."""

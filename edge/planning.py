@@ -164,14 +164,13 @@ def slots_ahead(
     wall_s: float,
     now_ms: int,
     until_ms: int,
-    skew: tuple[int, int, int],
-    feeders_ma: tuple[int, ...],
+    skew: tuple[int, ...],
     mv: int,
 ) -> tuple[planner.Slot, ...]:
     """Quarters of an hour from now on with price and room.
 
-    ``skew``: each phase's share of residents' load in permille of an even third; ``feeders_ma``: room on each feeder's
-    phases, taken as it is now. Local time is asked anew for each slot, so that a change of the clock is in the plan.
+    ``skew``: each phase's share of residents' load in permille of an even third, then the shares of each feeder's
+    phases. Local time is asked anew for each slot, so that a change of the clock is in the plan.
     """
     minute = local_minute(zone, wall_s)
     slots = []
@@ -184,10 +183,13 @@ def slots_ahead(
         line = cfg.limit_permille_at(config, local_min) - config.margin_permille
         base_va = memory.base_va(minute, local_min - minute if local_min >= minute else local_min - minute + 1440)
         even_ma = base_va / 3.0 * 1000.0 / (mv / 1000.0)
-        room = [int((config.rated_ma * line / 1000 - even_ma * share / 1000) * USE) for share in skew]
+        room = [int((config.rated_ma * line / 1000 - even_ma * share / 1000) * USE) for share in skew[:3]]
         room.append(int((config.rating_va * line / 1000 - base_va) * 1000.0 / (mv / 1000.0) * USE))
+        for k, feeder in enumerate(config.feeders):
+            bears_ma = feeder.limit_ma * (1000 - config.margin_permille) / 1000
+            room += [int((bears_ma - even_ma * share / 1000) * USE) for share in skew[3 + 3 * k : 6 + 3 * k]]
         price = 0.0 if not config.charging.valley or cfg.in_valley(config, local_min) else 1.0
-        slots.append(planner.Slot(start_ms, end_ms, price, (*room, *feeders_ma)))
+        slots.append(planner.Slot(start_ms, end_ms, price, tuple(room)))
         # To the last departure, and into the next valley: who comes before the next plan must know when it begins.
         if end_ms >= until_ms and any(slot.price == 0.0 for slot in slots):
             break

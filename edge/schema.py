@@ -391,18 +391,30 @@ class Document:
             return {}
         return self._read(self.root.get(name, {}), keys, name, children)
 
-    def rows(self, parent: object, name: str) -> list[dict[str, Any]]:
-        """Read an array of tables below ``parent``; ``name`` is its full name. Rows count from 1 in messages."""
+    def rows(self, parent: object, name: str, *, child: str = "") -> list[dict[str, Any]]:
+        """Read an array of tables below ``parent``; ``name`` is its full name. Rows count from 1 in messages.
+
+        ``child`` names a table that a row may have; without it the row has None there.
+        """
         raw = parent.get(name.rsplit(".", 1)[-1], []) if isinstance(parent, dict) else []
         if not isinstance(raw, list):
             self.complain("", f"[{name}] must be a list of tables. Write [[{name}]] with two brackets before each.")
             return []
-        return [self._read(row, self._tables[name], f"{name}.{at}", ()) for at, row in enumerate(raw, 1)]
+        out = []
+        for at, row in enumerate(raw, 1):
+            values = self._read(row, self._tables[name], f"{name}.{at}", (child,) if child else ())
+            if child:
+                own = row.get(child) if isinstance(row, dict) else None
+                keys = self._tables[f"{name}.{child}"]
+                values[child] = None if own is None else self._read(own, keys, f"{name}.{at}.{child}", ())
+            out.append(values)
+        return out
 
     def _read(self, raw: object, keys: tuple[Key, ...], place: str, children: Collection[str]) -> dict[str, Any]:
         if not isinstance(raw, dict):
             table, _, number = place.rpartition(".")
-            header = f"[[{table}]]" if number.isdigit() else f"[{place}]"
+            names = ".".join(part for part in place.split(".") if not part.isdigit())
+            header = f"[[{table}]]" if number.isdigit() else f"[{names}]"
             self.complain("", f"{place} is {_kind(raw)}; a table is needed. Write {header} on a line of its own.")
             return {}
         known = [key.name for key in keys] + list(children)

@@ -99,7 +99,7 @@ def in_words(config: AreaConfig) -> list[tuple[str, str]]:
         ("transformer", transformer),
         ("margin", f"control stays {in_file_units(config.margin_permille, 10)} points of rating below the limit"),
         ("windows", f"{windows}; the lowest limit wins" if windows else f"{in_file_units(limit, 10)} % at all hours"),
-        ("meter", f"{meter.model} at {_endpoint(meter.host, meter.port)}, unit {meter.unit}, {_meter_pace(meter)}"),
+        ("meter", _meter_words(meter)),
         ("meter silent", _silent_words(meter)),
         ("broker", f"{_endpoint(broker.host, broker.port)}{user}{secret}"),
         ("chargers", _charger_words(config)),
@@ -137,6 +137,7 @@ def _feeder_words(config: AreaConfig) -> str:
     behind = [charger.feeder for charger in config.chargers]
     return "; ".join(
         f"{feeder.id} {_amps(feeder.limit_ma)} A per phase for {behind.count(at)} charger(s) together"
+        + ("" if feeder.meter is None else f" and residents, {_meter_words(feeder.meter)}")
         for at, feeder in enumerate(config.feeders)
     )
 
@@ -205,6 +206,10 @@ def _span(start_min: int, end_min: int) -> str:
 
 def _endpoint(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _meter_words(meter: MeterConfig) -> str:
+    return f"{meter.model} at {_endpoint(meter.host, meter.port)}, unit {meter.unit}, {_meter_pace(meter)}"
 
 
 def _meter_pace(meter: MeterConfig) -> str:

@@ -25,6 +25,8 @@ from edge.core.model import (
     Snapshot,
     base_load,
     believable,
+    feeder_base,
+    feeder_believable,
     fold,
 )
 from edge.core.sheet import READY_REASONS, Sheet, differing, nothing
@@ -83,6 +85,7 @@ State = namedtuple(
         "release_ms",  # when something last set many starts free together
         "review",  # the last ranking (edge/core/rank.py)
         "book",  # the last sheet (edge/core/sheet.py)
+        "feeder_ms",  # the last reading of each feeder's own meter
     ),
 )
 
@@ -92,7 +95,7 @@ _NOTHING = Command("", 0, 0, -1, True)
 
 def start() -> State:
     """The state of a controller that has seen nothing."""
-    return State((), (), (), (), (), NEVER, 0, NEVER, 0, NEVER, rank.nothing(), nothing())
+    return State((), (), (), (), (), NEVER, 0, NEVER, 0, NEVER, rank.nothing(), nothing(), ())
 
 
 def step(state: State, snapshot: Snapshot, settings: Settings, now_ms: int) -> tuple[State, tuple[Command, ...]]:
@@ -120,6 +123,9 @@ class _Law:
         self.bases, self.calm, self.sample_ms = state.bases, state.calm, state.sample_ms
         if self.bases and len(self.bases[-1]) != len(self.sheet.rated()):
             self.bases = ()  # other feeders than before: what was seen of them does not fit
+        self.feeder_ms = list(state.feeder_ms)
+        if len(self.feeder_ms) != len(snapshot.feeders):
+            self.feeder_ms = [NEVER] * len(snapshot.feeders)
         self.credit_ma, self.credit_ms = state.credit_ma, state.credit_ms
         self.review = state.review
         self.kept_ma = 0
@@ -143,8 +149,8 @@ class _Law:
             return False
         a, b, c, base_va = base_load(meter, sheet.draw)
         base = [a, b, c, base_va * 1000000 // sheet.mv]
-        for feeder in self.snapshot.feeders:
-            base += feeder.ma
+        for k in range(len(self.feeder_ms)):
+            base += self._feeder_base(k)
         gap_ms = meter.at_ms - self.sample_ms
         alike = len(self.calm) == len(base)
         together = alike and gap_ms <= max(GAP_MS, GAP_PERIODS * period_ms)
@@ -153,6 +159,24 @@ class _Law:
         self.sample_ms = meter.at_ms
         self._earn()
         return True
+
+    def _feeder_base(self, k: int) -> list[int]:
+        """Residents behind a feeder, as its own meter shows them; the last ones until it says something new."""
+        meter, draw = self.snapshot.feeders[k].meter, self.sheet.draw
+        if meter is not None and meter.at_ms > self.feeder_ms[k] and feeder_believable(meter, draw, k):
+            self.feeder_ms[k] = meter.at_ms
+            return feeder_base(meter, draw, k)
+        if self.bases:
+            return list(self.bases[-1][4 + 3 * k : 7 + 3 * k])
+        return [0, 0, 0]
+
+    def _blind(self, free: list[int]) -> None:
+        """Nothing is free behind a feeder whose meter is late."""
+        for k, feeder in enumerate(self.snapshot.feeders):
+            late_ms = max(GAP_MS, GAP_PERIODS * feeder.period_ms)
+            if feeder.period_ms and self.now_ms - self.feeder_ms[k] > late_ms:
+                for i in range(4 + 3 * k, 7 + 3 * k):
+                    free[i] = min(free[i], 0)
 
     def _earn(self) -> None:
         """Credit grows with time. A small transformer needs time to earn one start; a large one saves up no jump."""
@@ -218,6 +242,7 @@ class _Law:
             usual.append(column[len(column) // 2])
             base.append(column[-1])
         free = sheet.free(usual, base, self.settings.margin_permille)
+        self._blind(free)
         since_ms = self.now_ms - self.review.at_ms
         if since_ms >= REVIEW_MS or (sheet.unseen and since_ms >= NEW_MS) or sheet.hurry:
             self._review(free)
@@ -442,6 +467,7 @@ class _Law:
             self.release_ms,
             self.review,
             self.book,
+            tuple(self.feeder_ms),
         )
         return state, done
 

@@ -20,16 +20,16 @@ from edge.core.model import (
     Charger,
     Command,
     Meter,
-    Place,
     Settings,
     Snapshot,
     base_load,
     believable,
     binding,
+    feeder_base,
+    feeder_believable,
     fold,
     mean_mv,
     proven_draw,
-    va_of,
 )
 
 LIMIT_PERMILLE_MAX = 1000
@@ -64,13 +64,14 @@ State = namedtuple(
         "over_ms",  # since when the transformer is over the limit, or NEVER
         "hot_ms",  # since when it is over 90 %, or NEVER
         "entries",  # when it last went to SAFE, newest last
+        "feeders",  # the same of each feeder's meter; a feeder without one is watched by what its chargers say
     ),
 )
 
 
 def start(now_ms: int) -> State:
     """The state of a guard that has just started: no authority."""
-    return State(STARTING, now_ms, NEVER, 0, NEVER, NEVER, NEVER, ())
+    return State(STARTING, now_ms, NEVER, 0, NEVER, NEVER, NEVER, (), ())
 
 
 def vet(
@@ -82,18 +83,21 @@ def vet(
     is without a renewal, what nobody knows is dropped.
     """
     commands = _in_order(snapshot, commands)
-    before_ms = state.sample_ms
-    state = _judge(state, snapshot, settings, now_ms)
+    before = state
+    state = _watch(before, snapshot, settings, now_ms)
     if state.mode == STARTING:
         return state, _fall_back(snapshot, commands, BOOT)
     if state.mode == SAFING:
         return state, _fall_back(snapshot, commands, SAFE)
     commands = _admissible(snapshot, commands)
     meter = snapshot.meter
-    if state.mode == HOLDING or meter is None or meter.at_ms != state.sample_ms:
-        return state, _no_raise(snapshot, commands, HOLD)
-    commands = _within_line(snapshot, commands, settings)
-    return state, _shed(state, snapshot, commands, settings, state.sample_ms != before_ms)
+    blind = meter is None or meter.at_ms != state.sample_ms
+    if blind or state.mode == HOLDING:
+        commands = _no_raise(snapshot, commands, HOLD)
+    else:
+        commands = _within_line(snapshot, commands, settings)
+    commands = _feeder_doubts(state, snapshot, commands)
+    return state, _shed(before, state, snapshot, commands, settings, blind)
 
 
 def _in_order(snapshot: Snapshot, commands: tuple[Command, ...]) -> tuple[Command, ...]:
@@ -112,20 +116,48 @@ def _held(charger: Charger) -> Command:
     return Command(charger.id, _present(charger), HOLD, -1, False)
 
 
-def _judge(state: State, snapshot: Snapshot, settings: Settings, now_ms: int) -> State:
-    """Move to the next state: from the age of the meter, the time since the start, and what the reading says."""
-    meter = snapshot.meter
+def _watch(state: State, snapshot: Snapshot, settings: Settings, now_ms: int) -> State:
+    """Move to the next state, of the transformer and of each feeder: what their meters say, and how old that is."""
+    draw = proven_draw(snapshot)
+    meter, limit = snapshot.meter, _limit_permille(snapshot)
+    sample = _is_sample(meter, state.sample_ms, now_ms) and believable(meter, draw)
+    over = sample and _above(meter, settings, limit)
+    hot = sample and _above(meter, settings, max(limit, HOT_PERMILLE))
+    judged = _judge(state, meter, sample, over, hot, settings.period_ms, now_ms)
+    watches = []
+    for k, feeder in enumerate(snapshot.feeders):
+        old = state.feeders[k] if k < len(state.feeders) else _unproven(now_ms)
+        if feeder.period_ms:
+            own = feeder.meter
+            sees = _is_sample(own, old.sample_ms, now_ms) and feeder_believable(own, draw, k)
+            over = sees and max(own.ma) > feeder.limit_ma
+            watches.append(_judge(old, own, sees, over, False, feeder.period_ms, now_ms))
+        else:
+            over = max(draw[4 + 3 * k : 7 + 3 * k]) > feeder.limit_ma
+            watches.append(_judge(old, meter, sample, over, False, settings.period_ms, now_ms))
+    return State(
+        judged.mode, judged.boot_ms, judged.sample_ms, judged.fresh, judged.safe_ms, judged.over_ms, judged.hot_ms,
+        judged.entries, tuple(watches),
+    )  # fmt: skip
+
+
+def _unproven(now_ms: int) -> State:
+    """A feeder of which nothing is known yet: its chargers stay at their fallback until its meter has proved itself."""
+    return State(SAFING, now_ms, NEVER, 0, now_ms, NEVER, NEVER, (), ())
+
+
+def _judge(state: State, meter: Meter, sample: bool, over: bool, hot: bool, period_ms: int, now_ms: int) -> State:
+    """One meter's next state: from its age, the time since the start, and what a new ``sample`` says."""
     fresh, sample_ms = state.fresh, state.sample_ms
     over_ms, hot_ms = state.over_ms, state.hot_ms
-    if _is_sample(meter, snapshot, sample_ms, now_ms):
+    if sample:
         sample_ms = meter.at_ms
         fresh += 1
-        limit = _limit_permille(snapshot)
-        over_ms = _since(over_ms, _above(meter, settings, limit), sample_ms)
-        hot_ms = _since(hot_ms, _above(meter, settings, max(limit, HOT_PERMILLE)), sample_ms)
+        over_ms = _since(over_ms, over, sample_ms)
+        hot_ms = _since(hot_ms, hot, sample_ms)
     age_ms = now_ms - sample_ms
-    hold_after_ms = max(HOLD_MS, HOLD_PERIODS * settings.period_ms)
-    safe_after_ms = max(SAFE_MS, SAFE_PERIODS * settings.period_ms)
+    hold_after_ms = max(HOLD_MS, HOLD_PERIODS * period_ms)
+    safe_after_ms = max(SAFE_MS, SAFE_PERIODS * period_ms)
     safe_ms, entries = state.safe_ms, state.entries
     if age_ms > hold_after_ms:
         fresh = 0
@@ -135,14 +167,13 @@ def _judge(state: State, snapshot: Snapshot, settings: Settings, now_ms: int) ->
     if mode == SAFING and state.mode != SAFING:
         entries += (now_ms,)
         entries = entries[-OFTEN:]
-    return State(mode, state.boot_ms, sample_ms, fresh, safe_ms, over_ms, hot_ms, entries)
+    return State(mode, state.boot_ms, sample_ms, fresh, safe_ms, over_ms, hot_ms, entries, state.feeders)
 
 
-def _is_sample(meter: Meter, snapshot: Snapshot, sample_ms: int, now_ms: int) -> bool:
-    """Is this a new reading, of the past, and one that can be? Anything else lets the last one grow old."""
-    if meter is None or not sample_ms < meter.at_ms <= now_ms:
-        return False
-    return believable(meter, proven_draw(snapshot))
+def _is_sample(meter: Meter, sample_ms: int, now_ms: int) -> bool:
+    """Is this a new reading, and of the past? Anything else lets the last one grow old."""
+    new: bool = meter is not None and sample_ms < meter.at_ms <= now_ms
+    return new
 
 
 def _mode(state: State, fresh: int, age_ms: int, hold_after_ms: int, safe_after_ms: int, now_ms: int) -> int:
@@ -176,20 +207,20 @@ def _above(meter: Meter, settings: Settings, permille: int) -> bool:
     return total or max(meter.ma) * 1000 > int(settings.rated_ma) * permille
 
 
-def _lower(command: Command, ma: int, reason: int, renew: bool) -> Command:
+def _lower(command: Command, ma: int, reason: int, renew: bool, where: int = -1) -> Command:
     """The command at no more than ``ma``; never a value between 0 and 6 A."""
     ma = min(command.ma, ma)
-    return Command(command.id, ma if ma >= MIN_MA else 0, reason, -1, renew)
+    return Command(command.id, ma if ma >= MIN_MA else 0, reason, where, renew)
 
 
 def _fall_back(snapshot: Snapshot, commands: tuple[Command, ...], reason: int) -> tuple[Command, ...]:
     """Everybody to the lower of present and fallback, and not above control's wish; no lease is renewed."""
-    out = []
-    for k, command in enumerate(commands):
-        charger = snapshot.chargers[k]
-        present = max(charger.set_ma, charger.allowed_ma)
-        out.append(_lower(command, min(present, charger.fallback_ma), reason, False))
-    return tuple(out)
+    return tuple([_fallen(snapshot.chargers[k], command, reason, -1) for k, command in enumerate(commands)])
+
+
+def _fallen(charger: Charger, command: Command, reason: int, where: int) -> Command:
+    present = max(charger.set_ma, charger.allowed_ma)
+    return _lower(command, min(present, charger.fallback_ma), reason, False, where)
 
 
 def _present(charger: Charger) -> int:
@@ -215,14 +246,35 @@ def _admissible(snapshot: Snapshot, commands: tuple[Command, ...]) -> tuple[Comm
     return commands if out is None else tuple(out)
 
 
-def _no_raise(snapshot: Snapshot, commands: tuple[Command, ...], reason: int) -> tuple[Command, ...]:
-    """Nothing above what is present."""
+def _no_raise(snapshot: Snapshot, commands: tuple[Command, ...], reason: int, feeder: int = -1) -> tuple[Command, ...]:
+    """Nothing above what is present; ``feeder``: only behind this one."""
     out = []
     for k, command in enumerate(commands):
         charger = snapshot.chargers[k]
-        present = _present(charger)
-        out.append(_lower(command, present, reason, command.renew) if command.ma > present else command)
+        if (feeder < 0 or _feeder(snapshot, charger) == feeder) and command.ma > _present(charger):
+            where = -1 if feeder < 0 else 4 + 3 * feeder
+            command = _lower(command, _present(charger), reason, command.renew, where)  # noqa: PLW2901
+        out.append(command)
     return tuple(out)
+
+
+def _feeder(snapshot: Snapshot, charger: Charger) -> int:
+    """The feeder a charger hangs on, -1 for none."""
+    feeder: int = snapshot.places[charger.place].feeder
+    return feeder
+
+
+def _feeder_doubts(state: State, snapshot: Snapshot, commands: tuple[Command, ...]) -> tuple[Command, ...]:
+    """Behind a feeder whose own meter is late nothing is raised, and where it is silent all stand at their fallback."""
+    for at, watch in enumerate(state.feeders):
+        if snapshot.feeders[at].period_ms and watch.mode == SAFING:
+            commands = tuple([
+                _fallen(charger, command, SAFE, 4 + 3 * at) if _feeder(snapshot, charger) == at else command
+                for command, charger in zip(commands, snapshot.chargers)  # noqa: B905 - MicroPython
+            ])  # fmt: skip
+        elif snapshot.feeders[at].period_ms and watch.mode == HOLDING:
+            commands = _no_raise(snapshot, commands, HOLD, at)
+    return commands
 
 
 def _within_line(snapshot: Snapshot, commands: tuple[Command, ...], settings: Settings) -> tuple[Command, ...]:
@@ -272,8 +324,10 @@ def _base(meter: Meter, draw: list[int], snapshot: Snapshot) -> list[int]:
     """Residents' load by constraint, mA."""
     a, b, c, base_va = base_load(meter, draw)
     base = [a, b, c, base_va * 1000000 // mean_mv(meter)]
-    for feeder in snapshot.feeders:
-        base += feeder.ma
+    for k, feeder in enumerate(snapshot.feeders):
+        # A feeder whose meter has said nothing yet has no room: its chargers are at their fallback anyway.
+        seen = feeder.period_ms == 0 or feeder.meter is not None
+        base += feeder_base(feeder.meter, draw, k) if feeder.meter is not None else [0 if seen else feeder.limit_ma] * 3
     return base
 
 
@@ -286,66 +340,98 @@ def _rated(snapshot: Snapshot, settings: Settings, mv: int) -> list[int]:
 
 
 def _shed(
-    state: State, snapshot: Snapshot, commands: tuple[Command, ...], settings: Settings, fresh: bool
+    before: State, state: State, snapshot: Snapshot, commands: tuple[Command, ...], settings: Settings, blind: bool
 ) -> tuple[Command, ...]:
     """Over the limit for 3 s, or over 90 % twice: cut one and a half times the excess; still hot after 10 s: all off.
 
-    Each reading cuts once: what it shows is not seen to be cured before the next.
+    Each reading cuts once: what it shows is not seen to be cured before the next. ``blind``: the transformer's meter
+    has nothing to say; feeders may have.
     """
-    over = state.over_ms != NEVER and state.sample_ms - state.over_ms >= OVER_MS
-    hot = state.hot_ms != NEVER and state.sample_ms - state.hot_ms >= HOT_GAP_MS
-    if not over and not hot:
-        return commands
-    commands = _no_raise(snapshot, commands, SHED)
-    if not fresh:
-        return commands
-    if hot and state.sample_ms - state.hot_ms > HOT_ZERO_MS:
-        return tuple(_lower(c, 0, SHED, c.renew) for c in commands)
-    return _cut(snapshot, commands, settings, state.sample_ms - state.over_ms < LAND_MS)
+    excess = [0] * (4 + 3 * len(snapshot.feeders))
+    landing, cut = True, False
+    if not blind and (_over_long(state) or _hot_long(state)):
+        commands = _no_raise(snapshot, commands, SHED)
+        if state.sample_ms != before.sample_ms:
+            if _hot_long(state) and state.sample_ms - state.hot_ms > HOT_ZERO_MS:
+                return tuple([_lower(c, 0, SHED, c.renew) for c in commands])
+            _excess(snapshot, settings, excess)
+            cut, landing = True, state.sample_ms - state.over_ms < LAND_MS
+    for k, watch in enumerate(state.feeders):
+        if _over_long(watch):
+            commands = _no_raise(snapshot, commands, SHED, k)
+            if k >= len(before.feeders) or watch.sample_ms != before.feeders[k].sample_ms:
+                _feeder_excess(snapshot, k, excess)
+                cut, landing = True, landing and watch.sample_ms - watch.over_ms < LAND_MS
+    return _cut(snapshot, commands, excess, landing) if cut else commands
 
 
-def _cut(snapshot: Snapshot, commands: tuple[Command, ...], settings: Settings, landing: bool) -> tuple[Command, ...]:
-    """Cut 1.5 times the excess: who draws most first, to 6 A, then to nothing. ``landing``: earlier cuts count."""
-    meter = snapshot.meter
-    mv = mean_mv(meter)
-    limit = _limit_permille(snapshot)
-    excess = [(meter.ma[p] - settings.rated_ma * limit // 1000) * 3 // 2 for p in PHASES]
-    excess.append((meter.s_va - settings.rated_va * limit // 1000) * 3 // 2)
+def _over_long(state: State) -> bool:
+    since_ms: int = state.over_ms
+    return since_ms != NEVER and int(state.sample_ms) - since_ms >= OVER_MS
+
+
+def _hot_long(state: State) -> bool:
+    since_ms: int = state.hot_ms
+    return since_ms != NEVER and int(state.sample_ms) - since_ms >= HOT_GAP_MS
+
+
+def _excess(snapshot: Snapshot, settings: Settings, excess: list[int]) -> None:
+    """How much must go from the transformer, mA by constraint: 1.5 times what is too much."""
+    meter, limit = snapshot.meter, _limit_permille(snapshot)
+    for p in PHASES:
+        excess[p] = (meter.ma[p] - settings.rated_ma * limit // 1000) * 3 // 2
+    excess[3] = (meter.s_va - settings.rated_va * limit // 1000) * 3 // 2 * 1000000 // mean_mv(meter)
+
+
+def _feeder_excess(snapshot: Snapshot, at: int, excess: list[int]) -> None:
+    """How much must go from a feeder: by its own meter, or by what its chargers say they draw."""
+    feeder = snapshot.feeders[at]
+    flow = feeder.meter.ma if feeder.meter is not None else proven_draw(snapshot)[4 + 3 * at : 7 + 3 * at]
+    for p in PHASES:
+        excess[4 + 3 * at + p] = (flow[p] - feeder.limit_ma) * 3 // 2
+
+
+def _cut(snapshot: Snapshot, commands: tuple[Command, ...], excess: list[int], landing: bool) -> tuple[Command, ...]:
+    """End an excess (by constraint, mA): who draws most first, to 6 A, then to nothing.
+
+    ``landing``: earlier cuts count, they are on their way.
+    """
+    bind = [binding(place, len(snapshot.feeders)) for place in snapshot.places]
+    lines = [place.lines for place in snapshot.places]
     order = []
     for k in range(len(commands)):
         charger, command = snapshot.chargers[k], commands[k]
         draws = 0 if charger.silent else charger.ma
         if landing and draws > command.ma:
-            _give(excess, snapshot.places[charger.place], draws - command.ma, mv)
+            _give(excess, bind[charger.place], lines[charger.place], draws - command.ma)
         order.append([-min(draws, command.ma), command.id, k])
     order.sort()
     out = list(commands)
     for floor in (MIN_MA, 0):
         for row in order:
             have, k = -row[0], row[2]
-            charger = snapshot.chargers[k]
-            want = _wanted_ma(excess, snapshot.places[charger.place], mv)
+            place = snapshot.chargers[k].place
+            want, where = _wanted_ma(excess, bind[place], lines[place])
             if want <= 0 or have <= floor:
                 continue
             keep = max((have - want) // 1000 * 1000, floor)
-            out[k] = _lower(out[k], keep, SHED, out[k].renew)
+            out[k] = _lower(out[k], keep, SHED, out[k].renew, where)
             row[0] = -out[k].ma
-            _give(excess, snapshot.places[charger.place], have - out[k].ma, mv)
+            _give(excess, bind[place], lines[place], have - out[k].ma)
     return tuple(out)
 
 
-def _give(excess: list[int], place: Place, ma: int, mv: int) -> None:
-    """Take what a charger gives back off the excess: mA on three phases, then VA."""
-    for p in PHASES:
-        if place.phases >> p & 1:
-            excess[p] -= ma
-    excess[3] -= va_of(ma, place.lines, mv)
+def _give(excess: list[int], bind: tuple[int, ...], lines: int, ma: int) -> None:
+    """Take what a charger gives back off the excess."""
+    excess[3] -= ma * lines
+    for i in bind:
+        excess[i] -= ma
 
 
-def _wanted_ma(excess: list[int], place: Place, mv: int) -> int:
-    """What this charger alone would have to give for the excess to end, in mA."""
-    want: int = excess[3] * 1000000 // (place.lines * mv)
-    for p in PHASES:
-        if place.phases >> p & 1 and excess[p] > want:
-            want = excess[p]
-    return want
+def _wanted_ma(excess: list[int], bind: tuple[int, ...], lines: int) -> tuple[int, int]:
+    """(what this charger alone would have to give for the excess to end in mA, a feeder's constraint or -1)."""
+    want, where = excess[3] // lines, -1
+    for i in bind:
+        if excess[i] > want:
+            want, where = excess[i], i if i >= 4 else -1
+    return want, where

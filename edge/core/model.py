@@ -66,7 +66,8 @@ Feeder = namedtuple(
     "Feeder",
     (
         "limit_ma",  # the most each of its phases may carry
-        "ma",  # what else it carries now (a, b, c): residents behind it, from its own meter; zeros without one
+        "meter",  # the latest Meter of its own, or None when none ever came, or it has none
+        "period_ms",  # how often that can answer; 0: it has none, and residents behind it are not seen
     ),
 )
 
@@ -136,11 +137,6 @@ LEND_PERMILLE_MAX = 30
 """All that settled chargers lend to others, of the rating: the reaction to a rising total covers as much."""
 
 
-def va_of(ma: int, lines: int, mv: int) -> int:
-    """Apparent power in VA of ``ma`` on ``lines`` conductors at ``mv`` millivolts."""
-    return ma * lines * mv // 1000000
-
-
 def mean_mv(meter: Meter) -> int:
     """Mean phase voltage in mV; the nominal 220 V where none is measured."""
     mv = sum(meter.mv) // 3
@@ -188,9 +184,18 @@ def base_load(meter: Meter, draw: list[int]) -> tuple[int, int, int, int]:
 
     Where the meter sees import, never below nothing: a charger that claims more than that makes no room for others.
     """
-    a, b, c = (meter.ma[p] - draw[p] if meter.ma[p] < 0 else max(meter.ma[p] - draw[p], 0) for p in PHASES)
+    a, b, c = [_less(meter.ma[p], draw[p]) for p in PHASES]
     va = meter.s_va - draw[3] * mean_mv(meter) // 1000000
     return a, b, c, va if meter.s_va < 0 else max(va, 0)
+
+
+def feeder_base(meter: Meter, draw: list[int], feeder: int) -> list[int]:
+    """Residents' current behind a feeder, mA on a, b, c: what its own meter sees less what its chargers prove."""
+    return [_less(meter.ma[p], draw[4 + 3 * feeder + p]) for p in PHASES]
+
+
+def _less(ma: int, draw_ma: int) -> int:
+    return ma - draw_ma if ma < 0 else max(ma - draw_ma, 0)
 
 
 DRAW_VA_MIN = 1000
@@ -202,4 +207,13 @@ def believable(meter: Meter, draw: list[int]) -> bool:
     draw_va = draw[3] * mean_mv(meter) // 1000000
     if draw_va >= DRAW_VA_MIN and abs(meter.s_va) * 100 < draw_va:
         return False
-    return all(draw[p] < MIN_MA or abs(meter.ma[p]) * 100 >= draw[p] for p in PHASES)
+    return _sees(meter, draw, 0)
+
+
+def feeder_believable(meter: Meter, draw: list[int], feeder: int) -> bool:
+    """Does a feeder's meter see something on each phase on which its cars draw?"""
+    return _sees(meter, draw, 4 + 3 * feeder)
+
+
+def _sees(meter: Meter, draw: list[int], first: int) -> bool:
+    return all(draw[first + p] < MIN_MA or abs(meter.ma[p]) * 100 >= draw[first + p] for p in PHASES)

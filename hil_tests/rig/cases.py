@@ -55,6 +55,8 @@ class Case:
     """Share of piles outside control: they charge when they come, at full current."""
     feeder: float = 0.0
     """Half of the chargers stand behind one feeder of this share of the rated current; 0: no feeder."""
+    feeder_residents: float = 0.0
+    """So much of the residents' load hangs on it too; then it has a meter of its own."""
 
     def draw(self, seed: int) -> Night:
         """This case's cars and residents for one seed."""
@@ -157,6 +159,7 @@ CASES = {
         Case("phases-70-20-10", _A, 324, phase_shares=(0.7, 0.2, 0.1), three_phase=0.2),
         Case("feeder-60", _A, 324, feeder=0.6),
         Case("feeder-15", _A, 324, feeder=0.15),
+        Case("feeder-40-metered", _A, 324, feeder=0.4, feeder_residents=0.5),
     )
 }
 
@@ -170,6 +173,7 @@ SLOTS = (
 CLOSED = (
     "A-324", "B-867", "C-2938", "A-810", "A-810-tail", "B-slice-390", "forecast-minus-20", "forecast-plus-20",
     "cold-evening", "outside-40", "residents-81", "residents-91", "phases-70-20-10", "feeder-60", "feeder-15",
+    "feeder-40-metered",
 )  # fmt: skip
 """Cases of the closed loop."""
 

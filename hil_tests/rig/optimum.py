@@ -1,4 +1,4 @@
-"""What a clairvoyant could deliver: sessions × slots as a maximum flow under the same phase and total limits."""
+"""What a clairvoyant could deliver: sessions × slots as a maximum flow under the same limits, feeder to total."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from scipy.sparse.csgraph import maximum_flow
 if TYPE_CHECKING:
     from hil_tests.rig.community import Floats, Ints
 
+    Flags = np.ndarray[tuple[int], np.dtype[np.bool_]]
+
 UNIT_WH = 1.0
 
 
@@ -22,7 +24,9 @@ def max_energy_wh(
     total_wh: Floats,
     phase: Ints | None = None,
     phase_wh: Floats | None = None,
-    open_slots: np.ndarray[tuple[int], np.dtype[np.bool_]] | None = None,
+    open_slots: Flags | None = None,
+    behind: Flags | None = None,
+    feeder_wh: Floats | None = None,
 ) -> float:
     """The most energy all sessions together can get, Wh.
 
@@ -35,20 +39,28 @@ def max_energy_wh(
         phase: each session's phase; without it only the total counts.
         phase_wh: each slot's room on the phases, shape (slots, 3).
         open_slots: slots that may be used; all when None.
+        behind: which sessions stand behind the one feeder; only together with phases.
+        feeder_wh: each slot's room on the feeder's phases, shape (slots, 3).
     """
     count, slots = len(need_wh), len(total_wh)
     usable = np.ones(slots, dtype=bool) if open_slots is None else open_slots
     by_phase = phase is not None and phase_wh is not None
-    # Nodes: source 0, sessions, (slot, phase) nodes, slots, sink.
+    by_feeder = by_phase and behind is not None and feeder_wh is not None
+    # Limits nest, so a flow knows them all. Nodes: source 0, sessions, (slot, phase), slots, (slot, phase of the
+    # feeder), sink.
     at_session, at_cell = 1, 1 + count
     at_slot = at_cell + (3 * slots if by_phase else 0)
-    sink = at_slot + slots
+    at_feeder = at_slot + slots
+    sink = at_feeder + (3 * slots if by_feeder else 0)
     rows, cols, caps = [np.zeros(count, dtype=np.int64)], [np.arange(count) + at_session], [need_wh]
     for k in range(count):
         t = np.arange(int(first[k]), int(last[k]))
         t = t[usable[t]] if len(t) else t
         rows.append(np.full(len(t), at_session + k))
-        cols.append(at_cell + 3 * t + int(phase[k]) if by_phase and phase is not None else at_slot + t)
+        if phase is None or not by_phase:
+            cols.append(at_slot + t)
+        else:
+            cols.append((at_feeder if by_feeder and behind is not None and behind[k] else at_cell) + 3 * t + phase[k])
         caps.append(np.full(len(t), slot_wh[k]))
     t = np.flatnonzero(usable)
     if by_phase and phase_wh is not None:
@@ -56,6 +68,11 @@ def max_energy_wh(
             rows.append(at_cell + 3 * t + p)
             cols.append(at_slot + t)
             caps.append(phase_wh[t, p])
+    if by_feeder and feeder_wh is not None:
+        for p in range(3):
+            rows.append(at_feeder + 3 * t + p)
+            cols.append(at_cell + 3 * t + p)
+            caps.append(feeder_wh[t, p])
     rows.append(at_slot + t)
     cols.append(np.full(len(t), sink))
     caps.append(total_wh[t])

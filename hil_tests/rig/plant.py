@@ -6,10 +6,14 @@ Cars have manners: nothing below 6 A, a start delay, about 95 % of the allowance
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hil_tests.rig.community import BASE_PF, EV_PF, VOLT, Cars, Community, Floats, base_phases_kw
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 TAPER_WH = 400.0
 """The last part of a charge, in which the current falls to the floor below."""
@@ -109,8 +113,17 @@ class Plant:
         self.current_a += np.clip(target - self.current_a, -SLEW_A_PER_S * 2.0, SLEW_A_PER_S)
         self.current_a[~self.plugged | self.full] = 0.0
 
+    def behind(self, cars: NDArray[np.bool_], residents: float, bar: Busbar) -> Busbar:
+        """What of a busbar's present load these cars and this share of the residents are."""
+        base = bar.base_a * (VOLT * BASE_PF * residents / 1000.0)
+        return self._sum(base, np.where(cars, self.current_a, 0.0) * VOLT)
+
     def _busbar(self, volt_amps: Floats) -> Busbar:
         base = self.base_kw[min(self.second - self.start_s, len(self.base_kw) - 1)] + self.extra_kw / 3.0
+        return self._sum(base, volt_amps)
+
+    def _sum(self, base: Floats, volt_amps: Floats) -> Busbar:
+        """Residents in kW by phase and cars in VA by car, as they flow together."""
         ev = self._phases @ volt_amps * (EV_PF / 1000.0)
         p = base + ev
         q = base * _BASE_TAN + ev * _EV_TAN

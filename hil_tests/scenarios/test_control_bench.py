@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hil_tests.rig.cases import CASES, CLOSED, SLOTS
-from hil_tests.rig.closed import MARGIN_S, METERS, ClosedLoop, uncontrolled
+from hil_tests.rig.closed import MARGIN_S, METERS, ClosedLoop, minutes_a, uncontrolled
 from hil_tests.rig.optimum import max_energy_wh
 from hil_tests.rig.slots import Table, rules
 from tools import bench
@@ -62,6 +62,12 @@ def test_optimum_is_a_maximum_flow() -> None:
     phase_wh = np.array([[10.0, 99.0, 99.0]] * 3)
     assert max_energy_wh(first, last, need, slot, total, np.array([0, 1]), phase_wh) == 20.0 + 60.0 + 30.0
     assert max_energy_wh(first, last, need, slot, total, open_slots=np.array([True, False, True])) == 80.0
+    # Behind a feeder with 15 Wh a slot the second car has 15 and 15 of the phase's 99.
+    behind, feeder_wh = np.array([False, True]), np.full((3, 3), 15.0)
+    narrow = max_energy_wh(
+        first, last, need, slot, total, np.array([0, 1]), phase_wh, behind=behind, feeder_wh=feeder_wh
+    )
+    assert narrow == 20.0 + 15.0 + 15.0
 
 
 def test_the_hour_in_which_the_valley_begins_in_the_closed_loop() -> None:
@@ -89,7 +95,7 @@ def test_feeder_holds_where_it_binds() -> None:
     """Half of the cars behind a feeder of 200 A: its phases stay below, and it is used."""
     loop = ClosedLoop(CASES["feeder-60"].draw(1), feeder_a=200.0).play(int(24.0 * 3600))
     assert loop.figures()["minutes_over_feeder"] == 0
-    assert max(loop.feeder_a) > 150.0
+    assert np.max(loop.feeder_a) > 150.0
 
 
 def test_every_case_can_be_drawn() -> None:
@@ -119,8 +125,24 @@ def test_a_meter_that_reads_low_needs_its_error_as_margin() -> None:
 def test_a_feeder_that_binds_is_held() -> None:
     """Half of the cars behind 15 % of the rating: its fullest phase comes close to its limit and stays below."""
     loop = ClosedLoop(CASES["feeder-15"].draw(1), begin_s=MARGIN_S[0]).play(MARGIN_S[0] + 4500)
-    minutes = np.asarray(loop.feeder_a).reshape(-1, 60).mean(axis=1)
+    minutes = minutes_a(loop.feeder_a)
     assert 0.9 < minutes.max() / loop.feeder_limit_a <= 1.0
+
+
+def test_a_feeder_with_residents_is_held_by_its_own_meter() -> None:
+    """Half of the residents and of the cars behind 40 %: its fullest phase comes close, and stays below."""
+    loop = ClosedLoop(CASES["feeder-40-metered"].draw(1), begin_s=MARGIN_S[0]).play(MARGIN_S[0] + 4500)
+    minutes = minutes_a(loop.feeder_a)
+    assert 0.93 < minutes.max() / loop.feeder_limit_a <= 1.0
+    assert minutes_a(loop.feeder_base_a).min() > 0.3 * loop.feeder_limit_a
+    assert loop.figures()["minutes_over_feeder"] == 0
+
+
+def test_a_clairvoyant_knows_the_feeder_too() -> None:
+    """The optimum of a night behind a feeder of 5 % is less than that of one behind 60 %."""
+    narrow, wide = (ClosedLoop(CASES["feeder-60"].draw(1), feeder_a=share * 1894.0) for share in (0.05, 0.6))
+    assert narrow.optimum(800)[0] < 0.9 * wide.optimum(800)[0]
+    assert wide.optimum(800)[0] == pytest.approx(324 * 9000.0, rel=1e-3)
 
 
 def test_bench_prints_one_json_document(capsys: pytest.CaptureFixture[str]) -> None:

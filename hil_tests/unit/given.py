@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from edge.core import control, guard
-from edge.core.model import CHARGING, MIN_MA, NEVER, Charger, Command, Feeder, Meter, Place, Settings, Snapshot, va_of
+from edge.core.model import CHARGING, MIN_MA, NEVER, Charger, Command, Feeder, Meter, Place, Settings, Snapshot
 from edge.core.sheet import Unit
 
 RATED_VA = 1_000_000
@@ -62,6 +62,11 @@ def at(name: str, told: int, **changes: Any) -> Charger:  # noqa: ANN401 - a row
     return charger(name, **{"ma": told, "allowed_ma": told, "set_ma": told, "possible_ma": told, **changes})
 
 
+def feeder(limit_ma: int, residents_ma: tuple[int, ...] = (), period_ms: int = 1000) -> Feeder:
+    """A feeder; with residents behind it, it has a meter, which ``snapshot`` lets see them and the cars."""
+    return Feeder(limit_ma, residents_ma or None, period_ms if residents_ma else 0)
+
+
 def snapshot(
     chargers: tuple[Charger, ...] = (),
     reading: Meter | None = None,
@@ -69,7 +74,21 @@ def snapshot(
     feeders: tuple[Feeder, ...] = (),
 ) -> Snapshot:
     """Everything a decision may look at."""
-    return Snapshot(reading, limit, places(feeders), feeders, chargers)
+    seen = tuple(_seen(row, k, chargers, reading) for k, row in enumerate(feeders))
+    return Snapshot(reading, limit, places(feeders), seen, chargers)
+
+
+def _seen(row: Feeder, k: int, chargers: tuple[Charger, ...], reading: Meter | None) -> Feeder:
+    """A feeder whose meter, read with the transformer's, shows its residents and the cars that prove what they draw."""
+    if row.meter is None or isinstance(row.meter, Meter):
+        return row
+    proven = [(c.ma, PLACES[c.place]) for c in chargers if not c.silent and PLACES[c.place].feeder == k]
+    ma = [
+        own + sum(max(drawn, 0) for drawn, at in proven if at.known and at.phases >> p & 1)
+        for p, own in enumerate(row.meter)
+    ]
+    at_ms = 0 if reading is None else reading.at_ms
+    return row._replace(meter=Meter(at_ms, sum(ma) * MV // 1_000_000, 0, 0, tuple(ma), (MV, MV, MV)))
 
 
 def awake(at_ms: int = 0, *chargers: Charger) -> control.State:
@@ -107,7 +126,7 @@ class Area:
         s_va = self.base_va
         for c in self.chargers.values():
             wiring = PLACES[c.place]
-            s_va += va_of(c.ma, wiring.lines, MV)
+            s_va += c.ma * wiring.lines * MV // 1_000_000
             for p in (0, 1, 2):
                 ma[p] += c.ma * (wiring.phases >> p & 1)
         return meter(self.now_ms, s_va, (ma[0], ma[1], ma[2]))

@@ -503,7 +503,7 @@ def test_example_shows_the_true_defaults(tmp_path: Path) -> None:
     """With its optional lines uncommented the example means the same, apart from what has no default: the feeder."""
     lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
     optional = [
-        line.removeprefix("# ") if " = " in line or "[[feeders" in line else line
+        line.removeprefix("# ") if " = " in line or "[feeders" in line else line
         for line in lines
         if "username" not in line
     ]
@@ -511,7 +511,8 @@ def test_example_shows_the_true_defaults(tmp_path: Path) -> None:
     start = kept.index("limit_pct = 75                # ceiling in this window, % of rating")
     del kept[start]
     config, plain = loaded(tmp_path, "\n".join(kept)), load(EXAMPLE)
-    assert (config.feeders, plain.feeders) == ((under_test.FeederConfig("north", 400_000),), ())
+    own = under_test.MeterConfig("eastron_sdm630", "192.168.1.51", 502, 1, 1000, 1000)
+    assert (config.feeders, plain.feeders) == ((under_test.FeederConfig("north", 400_000, own),), ())
     assert [charger.feeder for charger in config.chargers] == [0, -1, -1]
     same = {"path": "", "feeders": [], "chargers": []}
     assert as_json(config) | same == as_json(plain) | same
@@ -608,6 +609,37 @@ def test_feeder_rows_are_checked(tmp_path: Path, text: str, expected: str) -> No
     """A feeder's row is held to its keys and bounds like any other, one line a mistake."""
     (line,) = problems(tmp_path, document() + text)
     assert expected in line
+
+
+OWN_METER = '[feeders.meter]\nmodel = "eastron_sdm630"\ntcp = "10.0.0.2:502"\n'
+
+
+def test_feeder_with_a_meter_of_its_own(tmp_path: Path) -> None:
+    """Its keys are those of the transformer's meter, and it is said back; the next feeder has none."""
+    text = document() + FEEDER + OWN_METER + "period_s = 2\n" + FEEDER.replace("north", "south")
+    config = loaded(tmp_path, text)
+    own = under_test.MeterConfig("eastron_sdm630", "10.0.0.2", 502, 1, 2000, 1000)
+    assert [feeder.meter for feeder in config.feeders] == [own, None]
+    said = words(config)["feeders"].split("; ")
+    assert said[0].endswith("together and residents, eastron_sdm630 at 10.0.0.2:502, unit 1, every 2 s")
+    assert said[1].endswith("together")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[feeders.meter]\n", ["model is missing", "tcp is missing"]),
+        (OWN_METER + "modle = 1\n", ["modle is not known. Did you mean model?"]),
+        (OWN_METER.replace("10.0.0.2", "10.0.0.5"), ["10.0.0.5:502 unit 1 is the meter of [meter]."]),
+        ("meter = 5\n", ["feeders.1.meter is a number; a table is needed. Write [feeders.meter]"]),
+        (OWN_METER + FEEDER.replace("north", "south") + OWN_METER, ["is the meter of [feeders.1.meter]."]),
+    ],
+)
+def test_feeder_meters_are_checked(tmp_path: Path, text: str, expected: list[str]) -> None:
+    """One line a mistake, with the feeder's row; a meter that another busbar has already is a copy not changed."""
+    lines = problems(tmp_path, document() + FEEDER + text)
+    assert len(lines) == len(expected)
+    assert all(part in line for part, line in zip(expected, lines, strict=True))
 
 
 @pytest.mark.parametrize("limit_a", [16, 4000])

@@ -53,6 +53,7 @@ from hil_tests.unit.given import (
     awake,
     change,
     charger,
+    feeder,
     meter,
     snapshot,
     still,
@@ -889,7 +890,7 @@ def test_car_that_wakes_is_forgiven() -> None:
 def test_feeder_binds_its_own(limit_ma: int, ma: int) -> None:
     """A car behind a feeder gets what the feeder bears less the margin; its neighbour at the busbar gets all."""
     cars = (still("a", feeder=0), still("b"))
-    out = agreed(cars, 100_000, feeders=(Feeder(limit_ma, (0, 0, 0)),))
+    out = agreed(cars, 100_000, feeders=(feeder(limit_ma),))
     assert [c.ma for c in out] == [ma, 32_000]
     if not ma:
         assert (out[0].reason, out[0].phase) == (WAIT_ROOM, 4)
@@ -898,7 +899,7 @@ def test_feeder_binds_its_own(limit_ma: int, ma: int) -> None:
 def test_feeder_binds_by_phase() -> None:
     """One phase of a feeder is full: cars on its other phases, and on the next feeder, have room."""
     cars = (still("a", feeder=0), still("b", feeder=0, phases=2), still("c", feeder=1))
-    out = agreed(cars, 100_000, feeders=(Feeder(50_000, (45_000, 0, 0)), Feeder(50_000, (0, 0, 0))))
+    out = agreed(cars, 100_000, feeders=(feeder(50_000, (45_000, 0, 0)), feeder(50_000)))
     assert [c.ma for c in out] == [0, 32_000, 32_000]
     assert (out[0].reason, out[0].phase) == (WAIT_ROOM, 4)
 
@@ -909,16 +910,36 @@ def test_feeder_over_its_limit_cuts_its_own() -> None:
         at("a", 16_000, feeder=0, depart_ms=FAR_MS), at("b", 16_000, feeder=0, phases=2), at("c", 16_000),
         at("d", 16_000, feeder=1), at("e", 16_000, feeder=0, phases=7, lines=3),
     )  # fmt: skip
-    feeders = (Feeder(40_000, (8000, 0, 0)), Feeder(40_000, (0, 0, 0)))
+    feeders = (feeder(40_000, (8000, 0, 0)), feeder(40_000))
     out = steps([snapshot(cars, meter(1000, 300_000), feeders=feeders)])[0]
     assert [c.ma for c in out] == [15_000, 16_000, 16_000, 16_000, 16_000]
     assert (out[0].reason, out[0].phase) == (SHARED, 4)
 
 
+def test_residents_behind_a_feeder_are_known_from_its_meter() -> None:
+    """What its meter sees less what its own cars prove: two cars at 16 A are theirs, 20 A of residents are not."""
+    cars = (at("a", 16_000, max_ma=16_000, feeder=0), at("b", 16_000, max_ma=16_000, feeder=0), still("c", feeder=0))
+    for residents_ma, ma in ((20_000, 12_000), (26_000, 6000), (27_000, 0)):
+        out = agreed(cars, 100_000, feeders=(feeder(65_000, (residents_ma, 0, 0)),))
+        assert out[2].ma == ma
+
+
+def test_feeder_whose_meter_is_late_gives_nothing() -> None:
+    """Its last reading is 6 s old: nothing behind it is raised, and the credit goes to others."""
+    cars = (still("a", feeder=0), still("b"))
+    shots = []
+    for k in range(1, 30):
+        now = snapshot(cars, meter(k * 1000, 100_000), feeders=(feeder(100_000, (20_000, 0, 0)),))
+        shots.append(now._replace(feeders=shots[0].feeders if shots else now.feeders))
+    last = steps(shots)[-1]
+    assert (last[0].ma, last[0].phase) == (0, 4)
+    assert last[1].ma >= MIN_MA
+
+
 def test_residents_of_a_feeder_alone_are_named() -> None:
     """Residents behind a feeder above its line by themselves: its cars stop and say that nothing of theirs is in it."""
     cars = (at("a", 16_000, feeder=0), at("b", 16_000))
-    out = steps([snapshot(cars, meter(1000, 300_000), feeders=(Feeder(40_000, (39_560, 0, 0)),))])[0]
+    out = steps([snapshot(cars, meter(1000, 300_000), feeders=(feeder(40_000, (39_560, 0, 0)),))])[0]
     assert [(c.ma, c.reason) for c in out] == [(0, UNCONTROLLED), (16_000, SHARED)]
 
 
@@ -989,13 +1010,14 @@ def test_other_feeders_than_before_are_no_exception() -> None:
     """A configuration read anew between two readings: what was seen of the old feeders is forgotten."""
     row, now = at("a", 16_000), meter(1000, 300_000)
     state, _ = control.step(control.start(), snapshot((row,), now), SETTINGS, 1000)
-    state, out = control.step(state, snapshot((row,), now, feeders=(Feeder(9000, (0, 0, 0)),)), SETTINGS, 2000)
+    state, out = control.step(state, snapshot((row,), now, feeders=(feeder(9000),)), SETTINGS, 2000)
     assert out[0].ma == 16_000
 
 
 # ------------------------------------------------------------------------------------------- for any input at all
 BIG = 1 << 54
 wild = st.integers(-BIG, BIG)
+wild_meters = st.builds(Meter, wild, wild, wild, wild, st.tuples(wild, wild, wild), st.tuples(wild, wild, wild))
 currents = st.sampled_from([0, 5999, 6000, 6001, 10_000, 16_000, 32_000, 63_000])
 
 
@@ -1036,13 +1058,13 @@ def histories(draw: st.DrawFn) -> list[tuple[Snapshot, int]]:
     now_ms, reading, out = 0, None, []
     limits = st.sampled_from([10_000, 40_000, 100_000])
     others = st.tuples(*(st.sampled_from([0, 0, 8000, 45_000]) for _ in range(3)))
-    feeders = tuple(Feeder(draw(limits), (0, 0, 0)) for _ in range(draw(st.integers(0, 2))))
+    feeders = tuple(feeder(draw(limits), (0, 0, 0)) for _ in range(draw(st.integers(0, 2))))
     fleet = draw(chargers(len(feeders)))
     for _ in range(draw(st.integers(1, 10))):
         now_ms += draw(st.sampled_from([200, 1000, 1000, 1000, 7000, 200_000]))
         if draw(st.integers(0, 4)):
             reading = draw(readings(now_ms))
-            feeders = tuple(Feeder(feeder.limit_ma, draw(others)) for feeder in feeders)
+            feeders = tuple(feeder(row.limit_ma, draw(others)) for row in feeders)
         if not draw(st.integers(0, 3)):
             others_say = draw(chargers(len(feeders)))
             some = len(others_say) == len(fleet) and draw(st.booleans())
@@ -1105,7 +1127,12 @@ def residents(shot: Snapshot) -> list[int]:
     ]
     total_va = max(shot.meter.s_va - sum(m * place.lines for m, place in heard) * MV // 1_000_000, 0)
     out.append(total_va * 1_000_000 // MV)
-    return out + [ma for feeder in shot.feeders for ma in feeder.ma]
+    for k, row in enumerate(shot.feeders):
+        behind = [(m, at) for m, at in heard if at.known and at.feeder == k]
+        for p in range(3):
+            proven = sum(max(m, 0) for m, at in behind if at.phases >> p & 1)
+            out.append(0 if row.meter is None else max(row.meter.ma[p] - proven, 0))
+    return out
 
 
 def over_line(shot: Snapshot, commands: tuple[Command, ...], seen: list[list[int]], raised: int) -> list[str]:
@@ -1201,13 +1228,13 @@ def test_same_input_same_output_in_any_order(
         ),
         max_size=5, unique_by=lambda c: c.id,
     ),
-    st.none() | st.builds(Meter, wild, wild, wild, wild, st.tuples(wild, wild, wild), st.tuples(wild, wild, wild)),
+    st.none() | wild_meters,
     wild,
     st.tuples(*(
         st.builds(Place, st.integers(0, 7), st.sampled_from([1, 3]), st.booleans(), st.sampled_from([-1, 0, 1]))
         for _ in range(3)
     )),
-    st.tuples(*(st.builds(Feeder, wild, st.tuples(wild, wild, wild)) for _ in range(2))),
+    st.tuples(*(st.builds(Feeder, wild, st.none() | wild_meters, wild) for _ in range(2))),
     beginnings,
 )  # fmt: skip
 @settings(max_examples=300, deadline=None)

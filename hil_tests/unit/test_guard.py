@@ -31,7 +31,20 @@ from edge.core.model import (
     Settings,
     Snapshot,
 )
-from hil_tests.unit.given import MV, RATED_MA, RATED_VA, SETTINGS, Area, at, change, charger, meter, snapshot, still
+from hil_tests.unit.given import (
+    MV,
+    RATED_MA,
+    RATED_VA,
+    SETTINGS,
+    Area,
+    at,
+    change,
+    charger,
+    feeder,
+    meter,
+    snapshot,
+    still,
+)
 
 LIMIT_VA, LIMIT_MA = 800_000, 1_200_000
 HOT_VA = 900_000
@@ -44,7 +57,8 @@ def wish(c: Charger, ma: int) -> Command:
 
 def normal(now_ms: int = 100_000) -> guard.State:
     """A guard with authority, its last reading a moment ago."""
-    return guard.State(NORMAL, 0, now_ms - 1000, 20, NEVER, NEVER, NEVER, ())
+    plain = guard.State(NORMAL, 0, now_ms - 1000, 20, NEVER, NEVER, NEVER, (), ())
+    return plain._replace(feeders=(plain, plain))
 
 
 def vetted(
@@ -221,6 +235,93 @@ def test_safe_too_often_takes_ten_minutes() -> None:
     assert back[3] == 600
 
 
+# ------------------------------------------------------------------------------------------- the meter of a feeder
+class Feeding:
+    """An area of two cars at 16 A, one of them behind a feeder with a meter; each tick both meters or one are read."""
+
+    def __init__(self, limit_ma: int = 100_000, wishes: tuple[int, int] = (20_000, 20_000)) -> None:
+        self.state = guard.start(0)
+        self.rows = (at("a", 16_000, fallback_ma=6000, feeder=0), at("b", 16_000, fallback_ma=6000))
+        self.wishes = tuple(wish(row, ma) for row, ma in zip(self.rows, wishes, strict=True))
+        self.limit_ma = limit_ma
+        self.behind: Meter | None = None
+        self.out: list[Command] = []
+
+    def tick(self, second: int, residents_ma: int | None = 10_000) -> Feeding:
+        """One second; None: the feeder's meter does not answer."""
+        if residents_ma is not None:
+            seen = snapshot(self.rows, meter(second * 1000), feeders=(feeder(0, (residents_ma, 0, 0)),))
+            self.behind = seen.feeders[0].meter
+        feeders = (Feeder(self.limit_ma, self.behind, 1000),)
+        shot = snapshot(self.rows, meter(second * 1000, 300_000), feeders=feeders)
+        self.state, out = guard.vet(self.state, shot, self.wishes, SETTINGS, second * 1000)
+        self.out = list(out)
+        return self
+
+    def run(self, first: int, last: int, residents_ma: int | None = 10_000) -> Feeding:
+        """Ticks in a row."""
+        for second in range(first, last + 1):
+            self.tick(second, residents_ma)
+        return self
+
+
+def test_feeder_meter_silent_stops_only_its_own() -> None:
+    """HOLD after 5 s, fallback after 10 s, back after 30 s of readings: behind the feeder; elsewhere all goes on."""
+    area = Feeding().run(0, 100)
+    assert [c.ma for c in area.out] == [20_000, 20_000]
+    area.run(101, 105, None)
+    assert [c.ma for c in area.out] == [20_000, 20_000]
+    area.tick(106, None)
+    assert [(c.ma, c.reason, c.phase, c.renew) for c in area.out] == [
+        (16_000, HOLD, 4, True),
+        (20_000, FULL, -1, True),
+    ]
+    area.run(107, 111, None)
+    assert [(c.ma, c.reason, c.phase, c.renew) for c in area.out] == [(6000, SAFE, 4, False), (20_000, FULL, -1, True)]
+    area.run(112, 140)
+    assert [c.ma for c in area.out] == [6000, 20_000]
+    assert [c.ma for c in area.tick(141).out] == [20_000, 20_000]
+
+
+def test_feeder_whose_meter_never_spoke_stays_at_fallback() -> None:
+    """A meter that is configured and says nothing is no empty cable."""
+    area = Feeding().run(0, 200, None)
+    assert [c.ma for c in area.out] == [6000, 20_000]
+
+
+def test_feeder_meter_that_shows_nothing_while_cars_draw_is_not_believed() -> None:
+    """16 A are drawn behind it and it shows 0: its last good reading grows old."""
+    area = Feeding().run(0, 100).run(101, 111, -16_000)
+    assert [c.reason for c in area.out] == [SAFE, FULL]
+
+
+def test_overloaded_feeder_is_cut_by_its_own_meter() -> None:
+    """90 A of residents and 16 A of a car on a cable for 100 A: after 3 s 1.5 times the excess goes, the rest stays."""
+    area = Feeding(wishes=(16_000, 16_000)).run(0, 100).run(101, 103, 90_000)
+    assert [c.ma for c in area.out] == [16_000, 16_000]
+    area.tick(104, 90_000)
+    assert [(c.ma, c.reason, c.phase) for c in area.out] == [(7000, SHED, 4), (16_000, FULL, -1)]
+    area.rows = (at("a", 7000, feeder=0), area.rows[1])
+    assert [c.ma for c in area.run(105, 106, 90_000).out] == [7000, 16_000]
+
+
+@pytest.mark.parametrize("blind", [False, True])
+def test_overloaded_feeder_without_a_meter_is_cut_by_what_its_chargers_say(blind: bool) -> None:
+    """Three cars of 16 A on a cable for 40 A: after 3 s 12 A go, and nobody behind it is raised; with a meter only."""
+    rows = (*(at(f"p{k}", 16_000, feeder=0) for k in range(3)), at("q", 16_000))
+    wishes = tuple(wish(c, 20_000) for c in rows)
+    state, out = normal(), ()
+    for k in range(4):
+        reading = None if blind else meter(100_000 + k * 1000, 300_000)
+        shot = snapshot(rows, reading, feeders=(feeder(40_000),))
+        state, out = guard.vet(state, shot, wishes, SETTINGS, 100_000 + k * 1000)
+    if blind:
+        assert [c.ma for c in out] == [16_000] * 4
+    else:
+        assert [c.ma for c in out] == [6000, 14_000, 16_000, 20_000]
+        assert [c.phase for c in out[:2]] == [4, 4]
+
+
 # -------------------------------------------------------------------------------------------- what may flow at most
 @pytest.mark.parametrize(("spare_ma", "ma"), [(-1, 0), (0, 9000), (1, 9000)])
 def test_guard_line_is_the_limit_on_each_phase(spare_ma: int, ma: int) -> None:
@@ -254,7 +355,7 @@ def test_guard_line_of_a_feeder(p: int, spare_ma: int, ma: int) -> None:
     rows = (still("a", feeder=1, phases=1 << p), at("b", 6000, feeder=1, phases=7, lines=3), at("c", 32_000, feeder=0))
     others = [0, 0, 0]
     others[p] = 2000
-    feeders = (Feeder(16_000, (0, 0, 0)), Feeder(17_000 + spare_ma, (others[0], others[1], others[2])))
+    feeders = (feeder(16_000), feeder(17_000 + spare_ma, (others[0], others[1], others[2])))
     out = vetted(rows, (9000, 6000, 32_000), meter(100_000, 300_000), feeders=feeders)
     assert [c.ma for c in out] == [ma, 6000, 32_000]
     assert out[0].reason == (FULL if ma else OVERBOOKED)
@@ -266,7 +367,7 @@ def test_full_feeder_blocks_only_its_own() -> None:
         still("a", feeder=0), still("b"), still("c", feeder=1), still("d", feeder=0, phases=2),
         at("e", 16_000, feeder=0),
     )  # fmt: skip
-    feeders = (Feeder(20_000, (20_000, 0, 0)), Feeder(20_000, (0, 0, 0)))
+    feeders = (feeder(20_000, (20_000, 0, 0)), feeder(20_000))
     out = vetted(rows, (9000, 9000, 9000, 9000, 6000), meter(100_000, 300_000), feeders=feeders)
     assert [c.ma for c in out] == [0, 9000, 9000, 9000, 6000]
 
@@ -294,7 +395,7 @@ def test_feeder_lends_of_its_own_limit() -> None:
     """On a feeder, too, 3 % of its own limit may be lent: 3 A of 100 A."""
     rows = (at("a", 32_000, ma=6000, settled=True, feeder=0), still("b", feeder=0))
     for others_ma, ma in ((62_000, 9000), (62_001, 0)):
-        out = vetted(rows, (32_000, 9000), meter(100_000, 300_000), feeders=(Feeder(100_000, (others_ma, 0, 0)),))
+        out = vetted(rows, (32_000, 9000), meter(100_000, 300_000), feeders=(feeder(100_000, (others_ma, 0, 0)),))
         assert out[1].ma == ma
 
 
@@ -515,6 +616,7 @@ def test_g1_overload_ends_within_fifteen_seconds_without_control() -> None:
 # ------------------------------------------------------------------------------------------- for any input at all
 BIG = 1 << 54
 wild = st.integers(-BIG, BIG)
+wild_meters = st.builds(Meter, wild, wild, wild, wild, st.tuples(wild, wild, wild), st.tuples(wild, wild, wild))
 levels = st.sampled_from([0, 6000, 6001, 10_000, 16_000, 32_000])
 
 
@@ -547,7 +649,7 @@ def histories(draw: st.DrawFn) -> list[tuple[Snapshot, tuple[Command, ...], int]
             ma = (draw(each), draw(each), draw(each))
             reading = meter(now_ms, draw(st.sampled_from([0, 300_000, 780_000, LIMIT_VA, 810_000, 950_000])), ma)
         rows, wishes = draw(fleets(len(limits)))
-        feeders = tuple(Feeder(ma, (draw(st.sampled_from([0, 0, 30_000])), 0, 0)) for ma in limits)
+        feeders = tuple(feeder(ma, draw(st.sampled_from([(), (0, 0, 0), (30_000, 0, 0)]))) for ma in limits)
         shot = snapshot(rows, reading, draw(st.sampled_from([0, 600, 800, 1000])), feeders)
         out.append((shot, wishes, now_ms))
     return out
@@ -557,7 +659,7 @@ def histories(draw: st.DrawFn) -> list[tuple[Snapshot, tuple[Command, ...], int]
 @settings(max_examples=500, deadline=None)
 def test_any_history_only_lowers(history: list[tuple[Snapshot, tuple[Command, ...], int]]) -> None:
     """Never above control; a lowering always passes; no authority, no more than min(present, fallback); 0 or 6 A."""
-    state = guard.start(0)
+    state = guard.start(0)._replace(feeders=normal(0).feeders)
     for shot, wishes, now_ms in history:
         again = guard.vet(state, shot, wishes, SETTINGS, now_ms)
         state, out = guard.vet(state, shot, wishes, SETTINGS, now_ms)
@@ -571,6 +673,13 @@ def test_any_history_only_lowers(history: list[tuple[Snapshot, tuple[Command, ..
                 assert not got.renew
             elif state.mode == HOLDING or c.silent:
                 assert got.ma <= present
+            on = shot.places[c.place].feeder
+            if on >= 0 and shot.feeders[on].period_ms and state.mode != STARTING:
+                if state.feeders[on].mode == SAFING:
+                    assert got.ma <= min(max(c.set_ma, c.allowed_ma), c.fallback_ma)
+                    assert not got.renew
+                elif state.feeders[on].mode == HOLDING:
+                    assert got.ma <= present
             if state.mode == NORMAL and got.ma > present:
                 # Only a raise is judged by the sum; it is written out here once more.
                 assert fits(shot, out, c)
@@ -597,23 +706,25 @@ def fits(shot: Snapshot, commands: tuple[Command, ...], raised: Charger) -> bool
         lent = sum(ma for ma, place in lends if place.phases >> p & 1)
         good = good and may_ma - min(lent, RATED_MA * 30 // 1000) <= RATED_MA * limit // 1000
         if at.feeder >= 0:
-            feeder = shot.feeders[at.feeder]
+            row = shot.feeders[at.feeder]
             on = [(c, may) for c, may, place in rows if place.feeder == at.feeder and place.phases >> p & 1]
             lent = sum(max(may - c.ma - 1000, 0) for c, may in on if c.settled and not c.silent)
-            flows = feeder.ma[p] + sum(may for _, may in on) - min(lent, feeder.limit_ma * 30 // 1000)
-            good = good and flows <= feeder.limit_ma
+            proven = sum(c.ma for c, may in on if not c.silent and shot.places[c.place].known)
+            others = 0 if row.meter is None else max(row.meter.ma[p] - proven, 0)
+            flows = others + sum(may for _, may in on) - min(lent, row.limit_ma * 30 // 1000)
+            good = good and flows <= row.limit_ma
     return good
 
 
 @given(
-    st.none() | st.builds(Meter, wild, wild, wild, wild, st.tuples(wild, wild, wild), st.tuples(wild, wild, wild)),
+    st.none() | wild_meters,
     wild,
     st.lists(st.tuples(wild, wild, wild, wild, wild, wild, st.booleans()), max_size=4),
     st.tuples(*(
         st.builds(Place, st.integers(0, 7), st.sampled_from([1, 3]), st.booleans(), st.sampled_from([-1, 0, 1]))
         for _ in range(2)
     )),
-    st.tuples(*(st.builds(Feeder, wild, st.tuples(wild, wild, wild)) for _ in range(2))),
+    st.tuples(*(st.builds(Feeder, wild, st.none() | wild_meters, wild) for _ in range(2))),
 )  # fmt: skip
 @settings(max_examples=300, deadline=None)
 def test_bad_input_never_raises_an_exception(
@@ -646,7 +757,7 @@ def test_bad_input_never_raises_an_exception(
 def test_lowering_passes_in_every_state(mode: int) -> None:
     """Whatever state the guard is in, zero is sent as zero."""
     row = at("a", 32_000, fallback_ma=6000)
-    state = guard.State(mode, 0, 99_000, 20, 99_000, NEVER, NEVER, ())
+    state = guard.State(mode, 0, 99_000, 20, 99_000, NEVER, NEVER, (), ())
     now_ms = {HOLDING: 105_000}.get(mode, 100_000)
     reading = None if mode == HOLDING else meter(100_000, 300_000)
     got, out = guard.vet(state, snapshot((change(row, set_ma=32_000),), reading), (wish(row, 0),), SETTINGS, now_ms)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import socket
 import struct
@@ -15,7 +16,9 @@ from drivers.meters import MODELS
 from drivers.modbus_meter import ModbusMeter
 from edge import config as cfg
 from edge.clock import Moment
+from edge.core import guard
 from edge.core.model import Meter
+from edge.gauge import Gauge, ask_all
 from edge.journal import Journal
 from edge.loop import Controller
 from edge.ports import MeterError
@@ -180,13 +183,13 @@ class NoChargers:
         """Nothing to let go."""
 
 
-def small(folder: Path, period_s: float) -> cfg.AreaConfig:
+def small(folder: Path, period_s: float, more: str = "") -> cfg.AreaConfig:
     """An area of one charger whose meter answers every ``period_s`` seconds."""
     path = folder / "area.toml"
     path.write_text(
         '[area]\nid = "a"\nrating_kva = 250\n'
         f'[meter]\nmodel = "eastron_sdm630"\ntcp = "127.0.0.1:502"\nperiod_s = {period_s}\n'
-        '[broker]\nhost = "127.0.0.1"\n[[chargers]]\nid = "p1"\nphase = "A"\nmax_a = 32\n',
+        '[broker]\nhost = "127.0.0.1"\n[[chargers]]\nid = "p1"\nphase = "A"\nmax_a = 32\n' + more,
         encoding="utf-8",
     )
     return cfg.load(path)
@@ -202,6 +205,75 @@ def test_a_meter_is_asked_no_faster_than_it_answers(tmp_path: Path, period_s: fl
     gaps = np.diff(meter.asked_ms)
     assert len(gaps) == 40_000 // every_ms
     assert np.abs(gaps - every_ms).max() <= 100
+
+
+class Silent(CountingMeter):
+    """A port that does not answer while ``silent``."""
+
+    silent = True
+
+    def read(self, now_ms: int) -> Meter:
+        """An error, or a quiet feeder."""
+        reading = super().read(now_ms)
+        if self.silent:
+            raise MeterError("no reply")
+        return reading
+
+
+def test_silent_feeder_meters_take_turns() -> None:
+    """Each would cost its time-out: of three silent ones one is asked a tick; one that answers is asked each tick."""
+    meters = [Silent(), Silent(), CountingMeter(), Silent()]
+    gauges = [Gauge(meter, 1000) for meter in meters]
+    for second in range(31):
+        ask_all(gauges, second, second * 1000)
+    assert [len(meter.asked_ms) for meter in meters] == [11, 11, 31, 11]
+    meters[1].silent = False
+    for second in range(31, 41):
+        ask_all(gauges, second, second * 1000)
+    assert [bool(gauge.trouble) for gauge in gauges] == [True, False, False, True]
+    assert gauges[1].reading is not None
+    assert len(meters[1].asked_ms) > 18
+
+
+FEEDER = """[[feeders]]
+id = "north"
+limit_a = 100
+[feeders.meter]
+model = "eastron_sdm630"
+tcp = "127.0.0.1:503"
+"""
+
+
+def test_feeder_meter_is_read_named_and_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Its readings reach guard and journal; when it falls silent the log names the feeder, and the guard its state."""
+    own, book = Silent(), tmp_path / "journal.jsonl"
+    own.silent = False
+    config = small(tmp_path, 1, FEEDER)
+    journal = Journal(book)
+    controller = Controller(config, CountingMeter(), NoChargers(), journal, feeder_meters=(own,))
+    with caplog.at_level("INFO", logger="taiqu"):
+        for second in range(100):
+            controller.tick(Moment(second * 1000, None))
+        own.silent = True
+        for second in range(100, 112):
+            controller.tick(Moment(second * 1000, None))
+    journal.close()
+    lines = [json.loads(line) for line in book.read_text(encoding="utf-8").splitlines()]
+    assert lines[99]["feeders"] == {"north": {"mode": "normal", "age_ms": 0, "ma": [1000, 1000, 1000]}}
+    assert [line["feeders"]["north"]["mode"] for line in lines[104:112]] == ["normal"] + ["hold"] * 5 + ["safe"] * 2
+    told = [record.getMessage() for record in caplog.records]
+    assert "a: feeder north meter answers" in told
+    assert "a: feeder north meter: no reply" in told
+    assert "a: feeder north: safe" in told
+
+
+def test_feeder_whose_meter_is_configured_but_not_there_is_not_taken_for_one_without(tmp_path: Path) -> None:
+    """Were no meter handed to the controller, the guard would still know that one is missing."""
+    controller = Controller(small(tmp_path, 1, FEEDER), CountingMeter(), NoChargers(), Journal(None))
+    for second in range(100):
+        controller.tick(Moment(second * 1000, None))
+    assert controller.guard is not None
+    assert controller.guard.feeders[0].mode == guard.SAFING
 
 
 @pytest.mark.parametrize(("period_s", "samples"), [(1, 5), (4.5, 5), (5, 3), (10, 3)])

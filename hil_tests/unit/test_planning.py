@@ -69,13 +69,12 @@ def ahead(
     *,
     until_ms: int = FAR_MS,
     memory: Memory | None = None,
-    skew: tuple[int, int, int] = EVEN,
-    feeders: tuple[int, ...] = (),
+    skew: tuple[int, ...] = EVEN,
 ) -> tuple[Slot, ...]:
     """The slots from a local time on."""
     wall_s = clock(text, config.timezone)
     zone = ZoneInfo(config.timezone)
-    return slots_ahead(config, memory or Memory(), zone, wall_s, NOW_MS, until_ms, skew, feeders, MV)
+    return slots_ahead(config, memory or Memory(), zone, wall_s, NOW_MS, until_ms, skew, MV)
 
 
 def wall_of(text: str, at_ms: int, timezone: str = SHANGHAI) -> datetime:
@@ -199,10 +198,17 @@ def test_skew_puts_residents_on_their_phases() -> None:
     assert (skew[1], skew[3]) == (even[1], even[3])
 
 
-def test_feeders_have_the_room_they_have_now() -> None:
-    """What is free on each feeder's phases stands behind the transformer's four."""
-    slots = ahead(area(), "2026-01-15 18:00:00", feeders=(1, 2, 3, 4, 5, 6))
-    assert {slot.room_ma[4:] for slot in slots} == {(1, 2, 3, 4, 5, 6)}
+def test_feeders_have_what_residents_behind_them_leave() -> None:
+    """Room on a feeder is its limit less the margin less its share of residents, who come and go by the hour."""
+    memory = Memory(profile_va=[60_000.0] * 48 + [30_000.0] * 48)
+    config = replace(area(), feeders=(cfg.FeederConfig("f", 100_000), cfg.FeederConfig("g", 50_000)))
+    slots = ahead(config, "2026-01-15 18:00:00", memory=memory, skew=(*EVEN, 500, 0, 100, 0, 0, 0))
+    for slot, va in ((slots[0], 30_000), (slots[-1], 60_000)):
+        third_ma = va / 3 / 0.22
+        assert slot.room_ma[4:7] == pytest.approx(
+            [(98_500 - third_ma * share) * USE for share in (0.5, 0.0, 0.1)], abs=2.0
+        )
+        assert slot.room_ma[7:] == pytest.approx([49_250 * USE] * 3, abs=2.0)
 
 
 # ---------------------------------------------------------------------------------------------- habits of an evening

@@ -3,7 +3,7 @@
 # Subset of both. Pseudo-random by its own arithmetic; integers only; chargers obey through their leases.
 SCENARIO = """
 from edge.core import control, guard, lease, ledger
-from edge.core.model import NEVER, Charger, Feeder, Meter, Place, Settings, Snapshot, va_of
+from edge.core.model import NEVER, Charger, Feeder, Meter, Place, Settings, Snapshot
 
 seed = 20260115
 
@@ -27,7 +27,7 @@ steady = [0] * COUNT
 need = [9000 - 700 * k for k in range(COUNT)]
 state, gate = control.start(), guard.start(-70000)
 base = 120000
-reading = None
+reading = own = None
 
 for tick in range(1, 461):
     now = tick * 1000
@@ -41,7 +41,7 @@ for tick in range(1, 461):
         s = base
         for k in range(COUNT):
             place = PLACES[at[k]]
-            s += va_of(drawn[k], place.lines, 220000)
+            s += drawn[k] * place.lines * 220 // 1000
             for p in range(3):
                 if (place.phases if place.known else 1) >> p & 1:
                     ma[p] += drawn[k]
@@ -55,7 +55,16 @@ for tick in range(1, 461):
                             told[k], most, silent, tick - steady[k] >= 60, need[k],
                             need[k] - (1500 if k % 4 == 1 else 0), (30 + 5 * k) * 60000,
                             150000 if k in (3, 6) else 20000 if k in (0, 1) else NEVER, k == 8, k % 3 - 1))
-    feeders = (Feeder(30000, (random(3000), 0, 0)), Feeder(45000, (0, random(3000), 9000)))
+    if tick % 3 == 0 and not 330 < tick < 370:
+        behind = [0, 0, 0]
+        for k in range(COUNT):
+            place = PLACES[at[k]]
+            for p in range(3):
+                if place.feeder == 1 and place.phases >> p & 1:
+                    behind[p] += drawn[k]
+        behind = (behind[0], behind[1] + random(3000), behind[2] + 9000)
+        own = Meter(now, sum(behind) * 220 // 1000, 0, 0, behind, (220000, 220000, 220000))
+    feeders = (Feeder(30000, None, 0), Feeder(45000, own, 3000))
     shot = Snapshot(reading, 800 if tick < 250 else 700 if tick < 300 else 760, PLACES, feeders, tuple(rows))
     state, wishes = control.step(state, shot, SETTINGS, now)
     gate, commands = guard.vet(gate, shot, wishes, SETTINGS, now)

@@ -26,7 +26,7 @@ MODULES = ("model", "ledger", "lease", "rank", "sheet", "control", "guard")
 FILE = Path(__file__).resolve().parents[1] / "golden" / "core_vectors.txt"
 KEPT = 4
 """So many calls of a function are kept: the first ones whose results differ."""
-LONGEST = 4_500
+LONGEST = 6_000
 """A vector with more characters than this is left out: a board has little memory."""
 
 # What an ordinary quarter of an hour does not call.
@@ -41,18 +41,22 @@ for s_va, ma in ((260000, (300000, 420000, 390000)), (230000, (345000, 340000, 3
     meter = Meter(9000, s_va, s_va, 0, ma, (220000, 220000, 220000))
     rows = tuple(Charger("p%d" % k, k % 2, 32000, 0, CHARGING, 30000 - k * 7000, 32000, 32000, 32000, False, True,
                          9000, 9000, 3600000, NEVER, False, 0) for k in range(4))
-    shot = Snapshot(meter, 800, both, (Feeder(100000, (0, 0, 0)),), rows)
+    shot = Snapshot(meter, 800, both, (Feeder(100000, meter, 1000), Feeder(20000, None, 0)), rows)
     wishes = tuple(Command(row.id, 32000, FULL, -1, True) for row in rows)
     for over_ms, hot_ms in ((5000, NEVER), (5000, 7000), (-20000, -20000)):
-        state = guard.State(guard.NORMAL, -100000, 8000, 9, NEVER, over_ms, hot_ms, ())
+        state = guard.State(guard.NORMAL, -100000, 8000, 9, NEVER, over_ms, hot_ms, (), ())
         guard.vet(state, shot, wishes, settings, 9000)
-    guard.vet(guard.State(guard.NORMAL, -100000, 8000, 9, NEVER, NEVER, NEVER, ()), shot, wishes[:3], settings, 9000)
+    fine = guard.State(guard.NORMAL, -100000, 8000, 9, NEVER, NEVER, NEVER, (), ())
+    loaded = guard.State(guard.NORMAL, -100000, 8000, 9, NEVER, 5000, NEVER, (), ())
+    guard.vet(fine, shot, wishes[:3], settings, 9000)
+    watched = guard.State(guard.NORMAL, -100000, 8000, 9, NEVER, NEVER, NEVER, (), (loaded, loaded))
+    guard.vet(watched, shot, wishes, settings, 9000)
     state = control.start()
     for tick in range(1, 9):
         calm = Meter(tick * 1000, 90000, 90000, 0, (90000 + tick * 3000, 100000, 110000), (220000, 220000, 220000))
         cars = tuple(Charger("p%d" % k, k, 32000, 0, WAITING, 0, 0, 0, 0, False, True, 9000, 9000 - 5000 * k,
                              36000000, NEVER, k == 1, 0) for k in range(2))
-        seen = Snapshot(calm, 800, both, (Feeder(100000, (0, 0, 0)),), cars)
+        seen = Snapshot(calm, 800, both, (Feeder(100000, None, 0),), cars)
         state, _ = control.step(state, seen, settings, tick * 1000)
     run = rank.Row(5, 0, 0, 16000, 16000, 32000, 32000, False, True, False)
     rank.review([run, rank.Row(3, 1, 0, 10000, 10000, 32000, 32000, False, True, False),
@@ -61,10 +65,10 @@ for s_va, ma in ((260000, (300000, 420000, 390000)), (230000, (345000, 340000, 3
                         3600000, NEVER, False, 0) for k in range(4))
     for s_va in (100000, 195000):
         now = Meter(9000, s_va, s_va, 0, (150000, 140000, 130000), (220000, 220000, 220000))
-        shut = Snapshot(now, 800, both, (Feeder(100000, (0, 0, 0)),), low)
-        guard.vet(guard.State(guard.NORMAL, -100000, 8000, 9, NEVER, NEVER, NEVER, ()), shut, wishes, settings, 9000)
+        shut = Snapshot(now, 800, both, (Feeder(100000, None, 0),), low)
+        guard.vet(fine, shut, wishes, settings, 9000)
     guard.vet(guard.start(0), shut, wishes, settings, 9000)
-    guard.vet(guard.State(guard.HOLDING, -100000, 1000, 0, NEVER, NEVER, NEVER, ()), shot, wishes, settings, 9000)
+    guard.vet(guard.State(guard.HOLDING, -100000, 1000, 0, NEVER, NEVER, NEVER, (), ()), shot, wishes, settings, 9000)
 """
 
 
