@@ -220,12 +220,19 @@ class Controller:
         usual = habits(self.config, self.memory, minute, self.now_ms)
         wants += expected(usual, self.memory.seen, self.fleet.free_places(), self.now_ms)
         mv = mean_mv(self.reading) if self.reading is not None else 220_000
-        base = self.control.bases[-1]
-        even = max(sum(max(ma, 0) for ma in base[:3]) // 3, 1)
-        skew = tuple(max(ma, 0) * 1000 // even for ma in base[:3] + base[4:])
+        skew = self._skew()
         until_ms = max([want.depart_ms for want in wants], default=self.now_ms)
         slots = slots_ahead(self.config, self.memory, self.zone, wall_s, self.now_ms, until_ms, skew, mv)
         return Question(tuple(wants), slots, self.fleet.places, mv, self.proposal.shares)
+
+    def _skew(self) -> tuple[int, ...]:
+        """Residents' load by phase, then by feeder and phase, in permille of an even third: as of late, or as it is."""
+        base = self.control.bases[-1]
+        ma = self.memory.recent_ma
+        if len(ma) != len(base) - 1:
+            ma = tuple(float(max(now, 0)) for now in base[:3] + base[4:])
+        even = max(sum(ma[:3]) / 3.0, 1.0)
+        return tuple(int(one * 1000.0 / even) for one in ma)
 
     def _learn(self) -> None:
         """Let the memory see residents' load, once a reading."""
@@ -233,8 +240,9 @@ class Controller:
         if reading is None or self.control.sample_ms != reading.at_ms or reading.at_ms == self._learned_ms:
             return
         self._learned_ms = reading.at_ms
-        base_va = max(self.control.bases[-1][3], 0) * mean_mv(reading) / 1_000_000
-        self.memory.note_base(self._minute(), base_va, self.config.meter.period_ms)
+        base = self.control.bases[-1]
+        base_va = max(base[3], 0) * mean_mv(reading) / 1_000_000
+        self.memory.note_base(self._minute(), base_va, self.config.meter.period_ms, base[:3] + base[4:])
 
     def _grant_now(self, charger: str) -> bool:
         """Charge now: so many times a month for each charger, counted once a session."""

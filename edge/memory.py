@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from edge.config import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 log = logging.getLogger("taiqu")
@@ -38,6 +39,8 @@ DAY_ONE_ARRIVE_MIN = (240, 285, 312, 337, 360, 383, 408, 435, 480)
 
 RECENT_MS = 300_000
 """What is recent in residents' load: the kettles of five minutes even out."""
+TODAY_MS = 1_800_000
+"""How today differs from other days is a mean over this: a kettle is no weather."""
 NEW_DAY = 0.3
 """What a new day counts against all days before."""
 NEW_WISH = 0.02
@@ -64,16 +67,31 @@ class Memory:
     month: str = ""
     granted: dict[str, int] = field(default_factory=dict)
     """How often each charger was charged at once in this month."""
+    _ratios: int = 0
+    _readings: int = 0
     _quarter: int = -1
     _sum: float = 0.0
     _count: int = 0
     recent_va: float = 0.0
+    recent_ma: tuple[float, ...] = ()
+    """Of late residents' load by phase, and by feeder and phase, mA."""
+    ratio: float = 0.0
+    """Today's load relative to what was learned before, as of late; 0: not known yet."""
 
-    def note_base(self, minute: float | None, base_va: float, period_ms: int) -> None:
+    def note_base(self, minute: float | None, base_va: float, period_ms: int, base_ma: Sequence[int] = ()) -> None:
         """Take one reading of residents' load in, at a minute of the local day; ``period_ms`` apart from the last.
 
-        Without local time only what is recent is known.
+        Without local time only what is recent is known. ``base_ma``: by phase, then by feeder and phase.
         """
+        slow = max(TODAY_MS / period_ms, 1.0)
+        if minute is not None and (learned := self._learned_va(minute)):
+            self._ratios += 1
+            self.ratio += (base_va / learned - self.ratio) / min(self._ratios, slow)
+        if len(self.recent_ma) != len(base_ma):
+            self.recent_ma, self._readings = (0.0,) * len(base_ma), 0
+        self._readings += 1
+        few = min(self._readings, slow)
+        self.recent_ma = tuple(was + (max(ma, 0) - was) / few for was, ma in zip(self.recent_ma, base_ma, strict=True))
         if minute is not None:
             quarter = int(minute) // QUARTER_MIN
             if quarter != self._quarter:
@@ -130,14 +148,24 @@ class Memory:
 
         Today's difference from what was learned is taken along.
         """
-        then = int(minute + ahead_min) % DAY_MIN
-        learned, here = self.profile_va[then // QUARTER_MIN], self.profile_va[int(minute) // QUARTER_MIN]
+        then = (minute + ahead_min) % DAY_MIN
+        learned = self._learned_va(then)
         if learned is None:
-            return day_one(then) * max(self.peak_va, self.recent_va / day_one(minute))
-        if here is None or here <= 0.0 or self.recent_va <= 0.0:
+            return day_one(int(then)) * max(self.peak_va, self.recent_va / day_one(minute))
+        if self.ratio <= 0.0:
             return learned
         low, high = RATIO_BOUNDS
-        return learned * min(max(self.recent_va / here, low), high)
+        return learned * min(max(self.ratio, low), high)
+
+    def _learned_va(self, minute: float) -> float | None:
+        """What was learned for a minute of the local day: linear between the middles of its quarters of an hour."""
+        middle = minute / QUARTER_MIN - 0.5
+        at = int(middle // 1)
+        here = self.profile_va[int(minute) // QUARTER_MIN % QUARTERS]
+        a, b = self.profile_va[at % QUARTERS], self.profile_va[(at + 1) % QUARTERS]
+        if here is None or a is None or b is None:
+            return here
+        return a + (b - a) * (middle - at)
 
     def usual_arrivals(self, chargers: int) -> tuple[float, tuple[int, ...]]:
         """(cars a night, quantiles of their arrival in minutes after noon); on day one every charger is expected."""

@@ -254,7 +254,7 @@ def propose(
             for k, wh in placed.get(0, {}).items():
                 early[k] = early.get(k, 0.0) + wh
     short = sum(rem)
-    shares = _shares(fill, shares) if short > SHORT_WH else [1.0] * len(places)
+    shares = _shares(fill, shares, rem) if short > SHORT_WH else [1.0] * len(places)
     alone = frozenset(w.name for k, w in enumerate(wants) if w.known and w.need_wh - w.got_wh - need[k] > MET_WITHIN_WH)
     start_ms = _starts(wants, slots, fill, early, shares, prices[0])
     dear = slots[0].price > prices[0]
@@ -279,10 +279,11 @@ def _aim_wh(want: Want, share: float) -> float:
     return min(want.need_wh, want.need_wh * share + GIFT_WH) if share < 1.0 else want.need_wh
 
 
-def _shares(fill: _Fill, last: Sequence[float]) -> list[float]:
+def _shares(fill: _Fill, last: Sequence[float], rem_wh: Sequence[float]) -> list[float]:
     """The share of its requests that each place can have: the smallest as large as can be, then the next, and so on.
 
-    All places rise together until one can have no more, for its phase or its feeder is full; the others go on.
+    All places rise together until one can have no more, for its phase or its feeder is full; the others go on. Where
+    everything fits, but not with the cheap hours filled first (``rem_wh`` is left then), those left over are tight.
     """
     shares, low = [1.0] * len(fill.bind), 0.0
     last = last if len(last) == len(shares) else shares
@@ -295,6 +296,11 @@ def _shares(fill: _Fill, last: Sequence[float]) -> list[float]:
             <= SHORT_WH
         )
 
+    if fits(rising, 1.0):
+        left_wh = [0.0] * len(shares)
+        for want, wh in zip(fill.wants, rem_wh, strict=True):
+            left_wh[want.place] += wh
+        return [SHARE_SAFETY if wh > SHORT_WH / len(shares) else 1.0 for wh in left_wh]
     while rising:
         low = _highest(partial(fits, tuple(rising)), low, min([last[place] for place in rising]))
         for place in rising:

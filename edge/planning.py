@@ -179,9 +179,10 @@ def slots_ahead(
     for _ in range(SLOTS_MAX):
         middle_ms = (start_ms + end_ms) // 2
         ahead_min = (middle_ms - now_ms) / MINUTE_MS
-        local_min = int(local_minute(zone, wall_s + ahead_min * 60.0))
+        local = local_minute(zone, wall_s + ahead_min * 60.0)
+        local_min = int(local)
         line = cfg.limit_permille_at(config, local_min) - config.margin_permille
-        base_va = memory.base_va(minute, local_min - minute if local_min >= minute else local_min - minute + 1440)
+        base_va = memory.base_va(minute, local - minute if local >= minute else local - minute + 1440)
         even_ma = base_va / 3.0 * 1000.0 / (mv / 1000.0)
         room = [int((config.rated_ma * line / 1000 - even_ma * share / 1000) * USE) for share in skew[:3]]
         room.append(int((config.rating_va * line / 1000 - base_va) * 1000.0 / (mv / 1000.0) * USE))

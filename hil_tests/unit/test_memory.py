@@ -126,6 +126,27 @@ def test_todays_ratio_is_taken_along_and_bounded(today_va: float, expected_va: f
     assert RATIO_BOUNDS == (0.7, 1.6)
 
 
+def test_a_kettle_is_no_weather() -> None:
+    """How today differs, and how residents spread over phases, are means over half an hour, from the first reading."""
+    memory = Memory(profile_va=[100_000.0] * QUARTERS)
+    for k in range(60):
+        memory.note_base(SIX_PM, 90_000.0 if k % 2 else 130_000.0, 1000, (300 - 2 * (k % 2), 0, 100))
+    assert memory.base_va(SIX_PM, 60) == pytest.approx(110_000.0)
+    assert memory.recent_ma == pytest.approx((299.0, 0.0, 100.0))
+    for _ in range(1800):
+        memory.note_base(SIX_PM, 110_000.0, 1000, (299, 0, 100))
+    memory.note_base(SIX_PM, 110_000.0 + 1800.0, 1000, (299 + 1800, 0, 100))
+    assert memory.base_va(SIX_PM, 60) == pytest.approx(110_001.0)
+    assert memory.recent_ma[0] == pytest.approx(300.0)
+
+
+def test_what_was_learned_is_linear_between_quarters() -> None:
+    """No step where one quarter of an hour ends: in the middle of it its mean, at its edge the mean of both."""
+    memory = Memory(profile_va=[100_000.0 + 8000.0 * (q % 2) for q in range(QUARTERS)])
+    at = [memory.base_va(0.0, ahead) for ahead in (7.5, 15.0, 22.5, 26.25, DAY_MIN - 7.5, 0.0)]
+    assert at == pytest.approx([100_000.0, 104_000.0, 108_000.0, 106_000.0, 108_000.0, 104_000.0])
+
+
 def test_a_kettle_moves_the_recent_load_by_its_share_of_five_minutes() -> None:
     """One reading of a second among five minutes counts a three-hundredth; a minute counts a fifth."""
     second, minute = shown(100_000.0), shown(100_000.0)

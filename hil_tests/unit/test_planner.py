@@ -117,6 +117,26 @@ def test_a_full_transformer_is_shared_alike_and_a_full_phase_before_it() -> None
     assert shares[1] == pytest.approx(14 * 24 * 220 / 90_000, abs=0.02)
 
 
+def test_a_shortage_of_the_cheap_hours_order_sends_only_those_early_who_cause_it() -> None:
+    """Everything fits, but not with the cheap hour filled first: the cars of A are tight, and C waits for its own."""
+    wants = [
+        Want("a0", 0, 32_000, 32 * 220.0, 3 * HOUR_MS),
+        Want("a1", 0, 32_000, 32 * 220.0, 2 * HOUR_MS),
+        Want("c0", 1, 32_000, 20 * 220.0, 3 * HOUR_MS),
+    ]
+    places = [Place(1, 1, True, -1), Place(4, 1, True, -1)]
+    # a0 could be charged in the dear hour after the cheap one, a1 in the cheap one, and nobody before it.
+    rooms = ((1.0, 12_000), (0.0, 32_000), (1.0, 20_000))
+    slots = [
+        Slot(h * HOUR_MS + k * QUARTER_MS, h * HOUR_MS + (k + 1) * QUARTER_MS, price, (ma, 0, 100_000, 200_000))
+        for h, (price, ma) in enumerate(rooms)
+        for k in range(4)
+    ]
+    plan = propose(wants, slots, places, MV)
+    assert plan.shares[1] == 1.0
+    assert plan.start_ms["c0"] == plan.newcomer_ms[1] == HOUR_MS
+
+
 def test_who_comes_later_is_not_served_first_and_found_wanting() -> None:
     """One car is here for two hours, another is expected for the second of them; each needs an hour of the room."""
     here = car("a", 7040.0, depart_h=2.0)
