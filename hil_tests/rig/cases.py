@@ -53,6 +53,10 @@ class Case:
     """Share of three-phase cars (16 A)."""
     uncontrolled: float = 0.0
     """Share of piles outside control: they charge when they come, at full current."""
+    sleepers: float = 0.0
+    """Share of cars that do not answer their first offer."""
+    refusers: float = 0.0
+    """Share of cars that ignore a lower pilot until it is taken away."""
     feeder: float = 0.0
     """Half of the chargers stand behind one feeder of this share of the rated current; 0: no feeder."""
     feeder_residents: float = 0.0
@@ -83,6 +87,9 @@ class Case:
             react_s=rng.uniform(1.0, 4.0, count),
             lines=lines.astype(np.int64),
         )
+        odd = np.random.default_rng((seed, 8)).permutation(count)
+        sleepers, refusers = round(self.sleepers * count), round(self.refusers * count)
+        cars = replace(cars, sleeper=odd < sleepers, deaf=(odd >= sleepers) & (odd < sleepers + refusers))
         return Night(
             self,
             seed,
@@ -156,6 +163,7 @@ CASES = {
         Case("outside-40", _B_SLICE, 130, uncontrolled=0.4),
         Case("residents-81", _A, 324, base=1.15),
         Case("residents-91", _A, 324, base=1.30),
+        Case("manners", _A, 600, sleepers=0.05, refusers=0.05),
         Case("phases-70-20-10", _A, 324, phase_shares=(0.7, 0.2, 0.1), three_phase=0.2),
         Case("feeder-60", _A, 324, feeder=0.6),
         Case("feeder-15", _A, 324, feeder=0.15),
@@ -171,9 +179,9 @@ SLOTS = (
 """Cases of the five-minute setting."""
 
 CLOSED = (
-    "A-324", "B-867", "C-2938", "A-810", "A-810-tail", "B-slice-390", "forecast-minus-20", "forecast-plus-20",
-    "cold-evening", "outside-40", "residents-81", "residents-91", "phases-70-20-10", "feeder-60", "feeder-15",
-    "feeder-40-metered",
+    "A-324", "B-867", "C-2938", "A-520", "A-600", "A-810", "A-810-tail", "B-slice-390", "forecast-minus-20",
+    "forecast-plus-20", "cold-evening", "outside-40", "residents-81", "residents-91", "manners", "phases-70-20-10",
+    "feeder-60", "feeder-15", "feeder-40-metered",
 )  # fmt: skip
 """Cases of the closed loop."""
 
