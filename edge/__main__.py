@@ -96,7 +96,10 @@ def probe(config: cfg.AreaConfig) -> list[tuple[bool, str]]:
     end_ms = monotonic_ms() + PROBE_MS
     while not link.connected and monotonic_ms() < end_ms:
         link.pump(monotonic_ms() + 50)
-    results.append((link.connected, link.trouble or f"the broker at {link.host}:{link.port} takes us in"))
+    where = f"{link.host}:{link.port}"
+    slow = f"broker {where}: no answer within {PROBE_MS // 1000} s. Check address and network"
+    trouble = slow if link.trouble.endswith("connecting") else link.trouble
+    results.append((link.connected, trouble or f"the broker at {where} takes us in"))
     link.close()
     return results
 
@@ -105,7 +108,7 @@ def _probe_meter(config: cfg.AreaConfig, name: str, meter: ModbusMeter) -> tuple
     try:
         reading = meter.read(monotonic_ms())
     except MeterError as err:
-        return False, str(err)
+        return False, str(err) if name == "the meter" else f"{name}: {err}"
     finally:
         meter.close()
     volts, amps = max(reading.mv) / 1000, max(reading.ma) / 1000

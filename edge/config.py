@@ -160,6 +160,17 @@ def _ratio_as_text(value: object) -> BadValueError | None:
     return BadValueError("is a CT's plate; the ratio is a number", f"Write {ratio}.")
 
 
+def _feeder_in_ka_or_ma(value: object) -> BadValueError | None:
+    """A cable of less than 5 A is none for chargers, and none bears 16 kA."""
+    if isinstance(value, bool) or not isinstance(value, (int, Decimal)) or not Decimal(value).is_finite():
+        return None
+    if 0 < value < 5:
+        return BadValueError("looks like kA; the limit is in A", f"Write {Decimal(value) * 1000:f}.")
+    if 16_000 <= value <= 4_000_000:
+        return BadValueError("looks like mA; the limit is in A", f"Write {in_file_units(int(value), 1000)}.")
+    return None
+
+
 _LIMIT = Number("1", "100", decimals=1, scale=10, fraction_below="1")
 _PORT = Number("1", "65535")
 _PHASE = OneOf(
@@ -202,7 +213,7 @@ CHARGING = (
 )
 FEEDER = (
     Key("id",               read_id,      "the feeder's name", sample='"north"'),
-    Key("limit_a",          Number("16", "4000", "A per phase", 0, 1000),
+    Key("limit_a",          Number("16", "4000", "A per phase", 0, 1000, hint=_feeder_in_ka_or_ma),
         "the most it may carry on a phase (without a meter: what it has left for chargers), A", sample="400"),
 )
 CHARGER = (
@@ -245,7 +256,7 @@ def _build(raw: dict[str, Any], path: Path, meter_models: Collection[str]) -> Ar
         "feeders.meter": _meter_keys(meter_models),
         "chargers": CHARGER,
     }
-    document = Document(path.name, raw, tables)
+    document = Document(path.name, raw, tables, ("area.windows", "feeders", "chargers"))
     document.check_names()
     area = document.table("area", children=("windows",))
     windows = document.rows(raw.get("area"), "area.windows")

@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 log = logging.getLogger("taiqu")
 
 MODES = ("start-up", "normal", "hold", "safe")
+_MODES_SAID = (
+    "start-up: waits for a fresh meter and one full lease",
+    "normal",
+    "hold: nothing is raised",
+    "safe: its chargers go to their fallback",
+)
 RIVAL_MS = 600_000
 HOUR_MS = 3_600_000
 MAX_STAY_MS = 86_400_000
@@ -211,7 +217,10 @@ class Controller:
                 self.told.append((name, wh, why))
         self.promised = said
         short = sum(why != "" for _, why in now.values())
-        self._say("requests", f"{short} of {len(now)} requests cannot be met in full" if short else "all requests fit")
+        if short:
+            self._say("requests", f"{short} of {len(now)} requests cannot be met in full")
+        elif "requests" in self._said or now:
+            self._say("requests", "all requests fit")
 
     def _question(self, wall_s: float) -> Question:
         """What the planner is asked now."""
@@ -302,10 +311,10 @@ class Controller:
 
     def _report(self, snapshot: Snapshot, commands: tuple[Command, ...], sent: int) -> None:
         assert self.guard is not None  # noqa: S101 - set at the top of the tick
-        self._say("mode", MODES[self.guard.mode])
+        self._say("mode", _MODES_SAID[self.guard.mode])
         for at in self.feeder_gauges:
             name = f"feeder {self.config.feeders[at].id}"
-            self._say(name, f"{name}: {MODES[self.guard.feeders[at].mode]}")
+            self._say(name, f"{name}: {_MODES_SAID[self.guard.feeders[at].mode]}")
         self._say(
             "broker", self.chargers.trouble or "broker connected", logging.WARNING if self.chargers.trouble else 20
         )
@@ -337,12 +346,12 @@ class Controller:
         if alone > snapshot.limit_permille:
             text = "uncontrollable load: residents and piles outside control alone are above the limit"
             self._say("load", text, logging.WARNING)
-        elif alone < snapshot.limit_permille - ALARM_GAP_PERMILLE:
+        elif "load" in self._said and alone < snapshot.limit_permille - ALARM_GAP_PERMILLE:
             self._say("load", "load outside control is below the limit")
         back = -min(meter.s_va, 0) * 1000 // self.config.rating_va
         if back > snapshot.limit_permille:
             self._say("export", "overload by export: cutting chargers would not help", logging.WARNING)
-        elif back < snapshot.limit_permille - ALARM_GAP_PERMILLE:
+        elif "export" in self._said and back < snapshot.limit_permille - ALARM_GAP_PERMILLE:
             self._say("export", "export is below the limit")
 
     def _entry(self, snapshot: Snapshot, commands: tuple[Command, ...], sent: int) -> dict[str, Any]:

@@ -26,6 +26,27 @@ _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]{1,40}")
 _CLOCK = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63}){0,15}\.?")
 _ZONE_NAME = re.compile(r"[A-Za-z0-9_+-]{1,32}(/[A-Za-z0-9_+-]{1,32}){0,2}")
+_TWO_BRACKETS = "Write two brackets before each row: [[chargers]], [[feeders]], [[area.windows]]."
+# What people write that is no TOML, and what to write instead; {0} is what was found.
+_SYNTAX_RULES = tuple(
+    (re.compile(pattern), text)
+    for pattern, text in (
+        (
+            r"[\u2018\u2019\u201c\u201d\uff01-\uff5e\u3001\u3002\u3010\u3011]",
+            "{0} is a full-width or curly character. Type it half-width, as on an English keyboard.",
+        ),
+        (r"=\s*\[?\s*[0-9]{1,2}:[0-9]{2}", '{0} is no value. A time is written in quotes: "22:30".'),
+        (r"=\s*[0-9]+,[0-9]+", "{0} has a comma. Write a decimal point, and no separator of thousands."),
+        (r"=\s*[0-9]+/[0-9]+", "{0} is a fraction. Write its value: 800/5 is 160."),
+        (r"^\s*\[(chargers|feeders|area\.windows)\]", "{0} can stand only once. " + _TWO_BRACKETS),
+        (
+            r"^\s*\[\[feeders\]\]",
+            "{0} comes after a [feeders] or [feeders.meter] of no row. Put [[feeders]] first, its meter below.",
+        ),
+        (r"^\s*\[[^\[\]]+\]", "{0} stands here a second time. Write each table once."),
+    )
+)
+_UNITS = {"a", "ka", "ma", "w", "kw", "va", "kva", "wh", "kwh", "v", "pct", "permille", "s", "ms", "min", "h"}
 _TOML_POSITION = re.compile(r"^(.*) \(at (?:line (\d+), column (\d+)|end of document)\)$", re.DOTALL)
 
 
@@ -214,7 +235,7 @@ def read_id(value: object) -> str:
 
 def _as_id(text: str) -> str:
     candidate = re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-_")[:32]
-    return candidate if candidate not in {"", "all"} else "cp-01"
+    return candidate if candidate not in {"", "all"} else "no-1"
 
 
 def read_clock(value: object) -> int:
@@ -280,6 +301,8 @@ def read_host(value: object) -> str:
 def read_endpoint(value: object) -> tuple[str, int]:
     """Read "host:port" ("[address]:port" for IPv6) and return both. Raises BadValueError."""
     text = read_text(value)
+    if "：" in text:
+        raise BadValueError("holds a full-width colon", f'Write "{text.replace("：", ":")[:64]}".')
     match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%]+)\]|([^:]*)):([0-9]{1,9})", text)
     if match is None:
         has_port = ":" in text
@@ -356,21 +379,27 @@ def _syntax_problem(text: str, message: str) -> str:
         return f"last line: {' '.join(reason.split())}. A value, quote or bracket is missing at the end of the file."
     lines, number = text.split("\n"), int(match[2])
     line = lines[number - 1] if number <= len(lines) else ""
-    advice = "Correct this line."
-    if re.search(r"=\s*\[?\s*[0-9]{1,2}:[0-9]{2}", line):
-        advice = 'A time is written in quotes: "22:30".'
-    return f"line {number}, column {match[3]}: {' '.join(match[1].split())}. {advice}"
+    for rule, complaint in _SYNTAX_RULES:
+        if found := rule.search(line.split("#")[0]):
+            what = "".join(ch if ch.isprintable() else "?" for ch in found[0].strip()[:MAX_SHOWN_CHARS])
+            return f"line {number}, column {match[3]}: {complaint.format(what)}"
+    return f"line {number}, column {match[3]}: {' '.join(match[1].split())}. Correct this line."
 
 
 # ------------------------------------------------------------------------------------------------------- the engine
 class Document:
-    """One parsed file and everything found wrong with it; ``tables`` tells which key is at home where."""
+    """One parsed file and everything found wrong with it.
 
-    def __init__(self, file: str, root: dict[str, Any], tables: Mapping[str, tuple[Key, ...]]) -> None:
+    ``tables`` tells which key is at home where, ``lists`` which of the tables are rows with two brackets.
+    """
+
+    def __init__(
+        self, file: str, root: dict[str, Any], tables: Mapping[str, tuple[Key, ...]], lists: Collection[str] = ()
+    ) -> None:
         self.file = file
         self.root = root
         self.problems: list[str] = []
-        self._tables = tables
+        self._tables, self._lists = tables, lists
 
     def complain(self, place: str, text: str) -> None:
         """Note one problem; ``place`` is a table such as "area" or "chargers.2", or empty for the file."""
@@ -457,13 +486,38 @@ class Document:
             return None
         near = _nearest(name, known)
         if near is None and homes:
-            self.complain(place, f"{_key_text(name)} does not belong here. Move it under [{homes[0]}].")
+            self.complain(place, f"{_key_text(name)} does not belong here. {self._home(place, name, known, homes)}")
             return None
         text = _key_text(name) if place else f"[{_key_text(name)}]"
-        listed = ", ".join(known if place else (f"[{one}]" for one in known))
-        guess = near if place else f"[{near}]"
-        self.complain(place, f"{text} is not known. {f'Did you mean {guess}?' if near else f'Known here: {listed}.'}")
+        listed = ", ".join(known if place else (self._header(one) for one in known))
+        guess = near if place else self._header(near or "")
+        if near is None and not place:
+            inner = [home for home in self._tables if home.rpartition(".")[2] == name]
+            listed = f"{listed}. Did you mean {self._header(inner[0])}?" if inner else f"{listed}."
+        elif near is not None and _unit(near) != _unit(name) and {_unit(near), _unit(name)} <= _UNITS:
+            guess = f"{guess} (mind the unit)"
+        else:
+            listed = f"{listed}."
+        self.complain(place, f"{text} is not known. {f'Did you mean {guess}?' if near else f'Known here: {listed}'}")
         return near
+
+    def _home(self, place: str, name: str, known: Collection[str], homes: list[str]) -> str:
+        """Where a key is to be moved: into a table below this one, out of it to the one above, or elsewhere."""
+        table = ".".join(part for part in place.split(".") if not part.isdigit())
+        above = table.rpartition(".")[0]
+        if name in {"host", "port"} and "tcp" in known:
+            return 'Write tcp = "host:port".'
+        if above in homes:
+            return f"Write it above {self._header(table)}, in its {self._header(above)}."
+        below = [home for home in homes if home.startswith(f"{table}.")]
+        return f"Move it under {self._header((below or homes)[0])}."
+
+    def _header(self, table: str) -> str:
+        return f"[[{table}]]" if table in self._lists else f"[{table}]"
+
+
+def _unit(key: str) -> str:
+    return key.rpartition("_")[2]
 
 
 def in_file_units(value: int, scale: int) -> str:

@@ -51,9 +51,14 @@ def advise(config: AreaConfig) -> list[str]:
 
 
 def _advise_feeders(config: AreaConfig) -> list[str]:
-    """Feeders that a dead controller would overload: their chargers' fallback alone is above their limit."""
+    """Feeders that limit nothing, and those that a dead controller would overload with its chargers' fallback."""
     out = []
     for at, feeder in enumerate(config.feeders):
+        if feeder.limit_ma > config.rated_ma:
+            out.append(
+                f"Feeder {feeder.id} bears {_amps(feeder.limit_ma)} A, more than the whole transformer's "
+                f"{_amps(config.rated_ma)} A: it limits nothing. Is there a digit too many?"
+            )
         fallback_ma, worst = _worst_phase(config, config.charging.fallback_ma, at)
         if fallback_ma > feeder.limit_ma:
             out.append(
@@ -138,6 +143,7 @@ def _feeder_words(config: AreaConfig) -> str:
     return "; ".join(
         f"{feeder.id} {_amps(feeder.limit_ma)} A per phase for {behind.count(at)} charger(s) together"
         + ("" if feeder.meter is None else f" and residents, {_meter_words(feeder.meter)}")
+        + ("" if feeder.meter is None else f"; when that is silent, {_silent_words(feeder.meter)} behind it")
         for at, feeder in enumerate(config.feeders)
     )
 
@@ -159,11 +165,12 @@ def _charger_words(config: AreaConfig) -> str:
 def _all_at_once(config: AreaConfig) -> str:
     """What would happen without control: the worst phase with every charger at its maximum, residents left out."""
     total_ma, worst = _worst_phase(config, max(charger.max_ma for charger in config.chargers))
-    share, limit = total_ma * 1000 // config.rated_ma, config.limit_permille
+    share, limit = total_ma * 1000 // config.rated_ma, lowest_limit_permille(config)
     side = "above" if share > limit else "below"
+    lowest = "the lowest limit" if limit < config.limit_permille else "the limit"
     return (
         f"{_amps(total_ma)} A on phase {worst} = {in_file_units(share, 10)} % of rating, "
-        f"{in_file_units(abs(share - limit), 10)} points {side} the limit before residents are counted"
+        f"{in_file_units(abs(share - limit), 10)} points {side} {lowest} before residents are counted"
     )
 
 

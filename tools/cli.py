@@ -104,7 +104,13 @@ def _address(option: str, text: str | None) -> tuple[str, int] | None:
 
 
 def _check(args: argparse.Namespace) -> int:
-    config = daemon.load(args.area)
+    try:
+        config = daemon.load(args.area)
+    except cfg.ConfigError as err:
+        if args.json:
+            json.dump({"errors": err.problems}, sys.stdout, ensure_ascii=False, indent=2)
+            sys.stdout.write("\n")
+        raise
     live = daemon.probe(config) if args.live else []
     trouble = [text for ok, text in live if not ok]
     if args.json:

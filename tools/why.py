@@ -38,6 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the reasons. Raises UserError when the journal cannot be read or knows no such charger."""
     rows = list(_rows(args.journal))
+    if not rows:
+        raise UserError(
+            f"{args.journal} is no journal, or an empty one. Give the file that taiqu run --journal writes."
+        )
     known = sorted({row["charger"] for row in rows})
     if args.charger is None:
         now = {row["charger"]: row for row in rows if row["what"] == "reason"}

@@ -111,6 +111,17 @@ def test_check_reads_the_area_back(area: Callable[..., Path], capsys: pytest.Cap
     assert "400 kVA at 400 V = 577 A" in out
 
 
+def test_check_json_of_a_bad_file_is_one_document_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Programs get every error as a list on standard output; people read the same on standard error; exit code 2."""
+    path = tmp_path / "area.toml"
+    path.write_text('[area]\nid = "a"\n', encoding="utf-8")
+    assert main(["check", str(path), "--json"]) == 2
+    said = capsys.readouterr()
+    errors = json.loads(said.out)["errors"]
+    assert errors == said.err.splitlines()
+    assert len(errors) > 2
+
+
 def test_check_json_is_one_document(area: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     """With --json standard output is one JSON document."""
     assert main(["check", str(area()), "--json"]) == 0

@@ -111,7 +111,7 @@ COMPLAINTS = [
     ("chargers", "id", '"a/b"', 'id = "a/b" is no id'),
     ("chargers", "id", '"' + "X" * 40 + '"', f'Write for example "{"x" * 32}".'),
     ("chargers", "id", '"' + "x" * 41 + '"', f'id = "{"x" * 39}… is no id'),
-    ("chargers", "id", '"+"', 'Write for example "cp-01".'),
+    ("chargers", "id", '"+"', 'Write for example "no-1".'),
     ("chargers", "id", '"all"', '[chargers.1] id = "all" is reserved'),
     ("area", "timezone", '"Asia/Shanghia"', '"Asia/Shanghia" is no known time zone. Did you mean "Asia/Shanghai"?'),
     ("area", "timezone", '"Asia/Beijing"', 'is no known time zone. Did you mean "Asia/Shanghai"?'),
@@ -264,7 +264,14 @@ FILES = [
     (b'[area]\nid = "a', "last line: "),
     (b"x = " + b"[" * 5000, "nested too deeply"),
     (b"x = " + b"9" * 5000, "far too many digits"),
-    (b"[area]\n[area]\n", "line 2, column 6: "),
+    (b"[area]\n[area]\n", "line 2, column 6: [area] stands here a second time. Write each table once."),
+    (b"[feeders]\n[feeders]\n", "line 2, column 9: [feeders] can stand only once. Write two brackets before each row"),
+    (b"[feeders.meter]\nunit = 1\n[[feeders]]\n", "Put [[feeders]] first, its meter below."),
+    (b"[[feeders]]\nlimit_a = 400,5\n", "line 2, column 14: = 400,5 has a comma. Write a decimal point"),
+    (b"[meter]\nct_ratio = 800/5\n", "= 800/5 is a fraction. Write its value: 800/5 is 160."),
+    ("[area]\nid = “west”  # 西\n".encode(), "“ is a full-width or curly character. Type it half-width"),
+    ("[area]\nid ＝ 5\n".encode(), "＝ is a full-width or curly character."),
+    ("[area]\nid = west  # “西”\n".encode(), "line 2, column 6: Invalid value. Correct this line."),
 ]  # fmt: skip
 
 
@@ -291,7 +298,8 @@ def test_byte_order_mark_and_windows_line_ends(tmp_path: Path) -> None:
 SHAPES = [
     (document() + "\n[chargin]\n", ["[chargin] is not known. Did you mean [charging]?"]),
     (document() + "\n[zzz]\n",
-     ["[zzz] is not known. Known here: [area], [meter], [broker], [charging], [feeders], [chargers]."]),
+     ["[zzz] is not known. Known here: [area], [meter], [broker], [charging], [[feeders]], [[chargers]]."]),
+    (document() + "\n[[windows]]\n", ["[[feeders]], [[chargers]]. Did you mean [[area.windows]]?"]),
     ("limit_pct = 80\n" + document(), ["area.toml: limit_pct does not belong here. Move it under [area]."]),
     (AREA + METER + BROKER, ["there are no chargers. Add [[chargers]] with id, phase and max_a for each."]),
     ("chargers = []\n" + AREA + METER + BROKER, ["there are no chargers."]),
@@ -301,7 +309,8 @@ SHAPES = [
     (METER + BROKER + CHARGER, ["[area] is missing. Add [area] with id, rating_kva."]),
     (AREA + BROKER + CHARGER, ["[meter] is missing. Add [meter] with model, tcp."]),
     (AREA + METER + CHARGER, ["[broker] is missing. Add [broker] with host."]),
-    (document("area", "rating_kw = 1250", without="rating_kva"), ["rating_kw is not known. Did you mean rating_kva?"]),
+    (document("area", "rating_kw = 1250", without="rating_kva"),
+     ["rating_kw is not known. Did you mean rating_kva (mind the unit)?"]),
     (document() + CHARGER, ['[chargers.2] id = "cp-01" is taken by [chargers.1]. Give each charger an id of its own.']),
     (AREA + "windows = 3\n" + METER + BROKER + CHARGER, ["[area.windows] must be a list of tables."]),
     (document() + '[[area.windows]]\nfrom = "22:00"\nto = "8"\nlimit_pct = 0.7\n',
@@ -596,10 +605,13 @@ def test_same_feeder_twice(tmp_path: Path) -> None:
 FEEDER_ROWS = [
     (FEEDER.replace("limit_a = 400\n", ""), "[feeders.1] limit_a is missing"),
     (FEEDER.replace('id = "north"\n', ""), "[feeders.1] id is missing"),
+    (FEEDER.replace("400", "0.4"), "limit_a = 0.4 looks like kA; the limit is in A. Write 400."),
+    (FEEDER.replace("400", "400000"), "limit_a = 400000 looks like mA; the limit is in A. Write 400."),
+    (FEEDER + "model = 2\n", "model does not belong here. Move it under [feeders.meter]."),
     (FEEDER.replace("400", "15"), "[feeders.1] limit_a = 15 is below 16 (A per phase)"),
     (FEEDER.replace("400", "4001"), "[feeders.1] limit_a = 4001 is above 4000 (A per phase)"),
     (FEEDER.replace("north", "North 1"), '[feeders.1] id = "North 1" is no id'),
-    (FEEDER + "limit_ka = 1\n", "[feeders.1] limit_ka is not known. Did you mean limit_a?"),
+    (FEEDER + "limit_ka = 1\n", "[feeders.1] limit_ka is not known. Did you mean limit_a (mind the unit)?"),
     (FEEDER.replace("[[feeders]]", "[feeders]"), "[feeders] must be a list of tables. Write [[feeders]]"),
 ]
 
@@ -622,7 +634,8 @@ def test_feeder_with_a_meter_of_its_own(tmp_path: Path) -> None:
     assert [feeder.meter for feeder in config.feeders] == [own, None]
     said = words(config)["feeders"].split("; ")
     assert said[0].endswith("together and residents, eastron_sdm630 at 10.0.0.2:502, unit 1, every 2 s")
-    assert said[1].endswith("together")
+    assert said[1].startswith("when that is silent, nothing is raised after 6 s, everybody is at fallback after 10 s")
+    assert said[2].endswith("together")
 
 
 @pytest.mark.parametrize(
@@ -630,6 +643,8 @@ def test_feeder_with_a_meter_of_its_own(tmp_path: Path) -> None:
     [
         ("[feeders.meter]\n", ["model is missing", "tcp is missing"]),
         (OWN_METER + "modle = 1\n", ["modle is not known. Did you mean model?"]),
+        (OWN_METER + 'id = "x"\n', ["id does not belong here. Write it above [feeders.meter], in its [[feeders]]."]),
+        (OWN_METER + "port = 5\n", ['port does not belong here. Write tcp = "host:port".']),
         (OWN_METER.replace("10.0.0.2", "10.0.0.5"), ["10.0.0.5:502 unit 1 is the meter of [meter]."]),
         ("meter = 5\n", ["feeders.1.meter is a number; a table is needed. Write [feeders.meter]"]),
         (OWN_METER + FEEDER.replace("north", "south") + OWN_METER, ["is the meter of [feeders.1.meter]."]),
@@ -710,6 +725,20 @@ def test_words_of_the_chargers(tmp_path: Path) -> None:
     # 48 chargers × 32 A = 1536 A of 1804 A = 85.1 %; 48 × 6 A = 288 A = 15.9 %
     assert said["all at once"].startswith("1536 A on phase A = 85.1 % of rating, 5.1 points above the limit")
     assert said["fallback"].endswith("goes to 6 A by itself; all of them 288 A on phase A = 15.9 % of rating")
+
+
+def test_a_feeder_above_the_transformer_limits_nothing(tmp_path: Path) -> None:
+    """400 A typed with a zero too many: said, for it would be accepted as a limit that never acts."""
+    text = document("chargers", 'feeder = "north"') + FEEDER
+    assert not [line for line in advise(loaded(tmp_path, text)) if "limits nothing" in line]
+    (line,) = [one for one in advise(loaded(tmp_path, text.replace("400", "4000"))) if "limits nothing" in one]
+    assert line.startswith("Feeder north bears 4000 A, more than the whole transformer's 1804 A")
+
+
+def test_all_at_once_is_held_against_the_lowest_limit(tmp_path: Path) -> None:
+    """A window of 5 % is what 1.7 % must be compared with."""
+    text = document() + '[[area.windows]]\nfrom = "22:00"\nto = "08:00"\nlimit_pct = 5\n'
+    assert "3.3 points below the lowest limit before" in words(loaded(tmp_path, text))["all at once"]
 
 
 def test_words_of_the_smallest_file(tmp_path: Path) -> None:

@@ -264,7 +264,7 @@ def test_feeder_meter_is_read_named_and_kept(tmp_path: Path, caplog: pytest.LogC
     told = [record.getMessage() for record in caplog.records]
     assert "a: feeder north meter answers" in told
     assert "a: feeder north meter: no reply" in told
-    assert "a: feeder north: safe" in told
+    assert "a: feeder north: safe: its chargers go to their fallback" in told
 
 
 def test_feeder_whose_meter_is_configured_but_not_there_is_not_taken_for_one_without(tmp_path: Path) -> None:

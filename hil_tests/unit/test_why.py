@@ -74,3 +74,14 @@ def test_what_cannot_be_answered_is_one_line(
     """No such file, no such charger: exit code 2 and what to do."""
     assert main(["why", str(journal.with_name(name)), charger]) == 2
     assert word in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["", "# no journal\n", '{"a": 1}\n'])
+def test_a_file_that_is_no_journal_is_refused(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing to tell is not silence: one line, exit code 2."""
+    path = tmp_path / "area.toml"
+    path.write_text(text, encoding="utf-8")
+    assert main(["why", str(path)]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "is no journal, or an empty one" in said.err
