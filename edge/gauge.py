@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING
 from edge.ports import MeterError, MeterPort
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edge.core.model import Meter
 
 EARLY_MS = 200
 """A tick may come this much before the meter's period is over and still count as the next one."""
+SILENT_MS, SILENT_PERIODS = 5000, 3
+"""After so long without an answer a meter is called silent; one lost reply is no news."""
 
 
 class Gauge:
@@ -21,6 +25,7 @@ class Gauge:
         self.reading: Meter | None = None
         self.trouble = ""
         """Why the last question had no answer; empty when it had."""
+        self.asked_ms = -(1 << 60)
 
     def ask(self, now_ms: int) -> None:
         """Read it, when it is time: a slow meter would repeat old registers under a new age.
@@ -29,6 +34,7 @@ class Gauge:
         """
         if self.reading and now_ms - self.reading.at_ms < self.period_ms - EARLY_MS:
             return
+        self.asked_ms = now_ms
         try:
             self.reading = self.meter.read(now_ms)
         except MeterError as err:
@@ -36,13 +42,23 @@ class Gauge:
         else:
             self.trouble = ""
 
+    def silent(self, now_ms: int) -> bool:
+        """Has it said nothing for longer than a lost reply or two explain?"""
+        if self.reading is None:
+            return self.trouble != ""
+        late: bool = now_ms - self.reading.at_ms > max(SILENT_MS, SILENT_PERIODS * self.period_ms)
+        return late
 
-def ask_all(gauges: list[Gauge], turn: int, now_ms: int) -> None:
-    """Ask many meters within one tick: a silent one costs its whole time-out, so only one of these is asked a tick.
 
-    ``turn`` counts the ticks: whose turn it is goes round.
+def ask_all(gauges: Sequence[Gauge], now_ms: int) -> None:
+    """Ask many meters within one tick: those that answered last time, then one of the others.
+
+    A meter that does not answer costs its whole time-out, so after the first that fails nothing more is asked.
     """
-    silent = [gauge for gauge in gauges if gauge.trouble]
     for gauge in gauges:
-        if not gauge.trouble or gauge is silent[turn % len(silent)]:
+        if not gauge.trouble:
             gauge.ask(now_ms)
+            if gauge.trouble:
+                return
+    if waiting := [gauge for gauge in gauges if gauge.trouble]:
+        min(waiting, key=lambda gauge: gauge.asked_ms).ask(now_ms)

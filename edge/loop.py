@@ -41,6 +41,8 @@ WALL_JUMP_S = 30.0
 """A wall clock that moved further than this against ours was set; less is its drift."""
 ALARM_GAP_PERMILLE = 10
 """An alarm of load ends this far below the limit, so that it does not flicker."""
+FLAPS, FLAPS_MS, FLAP_GAP_MS = 6, 600_000, 60_000
+"""What has been said so often in ten minutes is said once a minute at most."""
 PROMISE_WH = 500
 """A promise that has changed by so much is said again."""
 NAMED = 5
@@ -91,9 +93,11 @@ class Controller:
         self.now_ms = 0
         self.quiet_until_ms = NEVER
         self._learned_ms = NEVER
-        self._reasons: list[tuple[int, int]] = []
+        self._reasons: list[str] = []
+        self._feeder_ids = tuple(feeder.id for feeder in config.feeders)
         self._reasons_hour = -1
         self._said: dict[str, str] = {}
+        self._said_ms: dict[str, list[int]] = {}
 
     def tick(self, moment: Moment) -> None:
         """One cycle. Inputs are read here, once; every setpoint of the tick leaves here."""
@@ -117,9 +121,24 @@ class Controller:
     def decide(self, snapshot: Snapshot) -> tuple[Command, ...]:
         """Control proposes, the guard disposes."""
         assert self.guard is not None  # noqa: S101 - set at the top of the tick
-        self.control, commands = control.step(self.control, snapshot, self.settings, self.now_ms)
+        self.control, commands = control.step(self.control, self._trusted(snapshot), self.settings, self.now_ms)
         self.guard, commands = guard.vet(self.guard, snapshot, commands, self.settings, self.now_ms)
         return commands
+
+    def _trusted(self, snapshot: Snapshot) -> Snapshot:
+        """The snapshot without the meters of feeders that the guard does not trust: what it would drop is not asked."""
+        watches = self.guard.feeders if self.guard is not None else ()
+        doubted = [
+            feeder.period_ms > 0 and (k >= len(watches) or watches[k].mode != guard.NORMAL)
+            for k, feeder in enumerate(snapshot.feeders)
+        ]
+        if True not in doubted:
+            return snapshot
+        feeders = [
+            feeder._replace(meter=None) if hidden else feeder
+            for feeder, hidden in zip(snapshot.feeders, doubted, strict=True)
+        ]
+        return snapshot._replace(feeders=tuple(feeders))
 
     def stop(self) -> None:
         """On purpose: everybody to the lower of present and fallback, no lease renewed."""
@@ -149,15 +168,15 @@ class Controller:
     def _read_meters(self) -> None:
         """Ask the transformer's meter, then those of the feeders."""
         self.gauge.ask(self.now_ms)
-        ask_all(list(self.feeder_gauges.values()), self.now_ms // 1000, self.now_ms)
+        ask_all(list(self.feeder_gauges.values()), self.now_ms)
         self._say_meter("meter", self.gauge)
         for at, gauge in self.feeder_gauges.items():
             self._say_meter(f"feeder {self.config.feeders[at].id} meter", gauge)
 
     def _say_meter(self, topic: str, gauge: Gauge) -> None:
-        if gauge.trouble:
+        if gauge.trouble and gauge.silent(self.now_ms):
             self._say(topic, gauge.trouble if topic == "meter" else f"{topic}: {gauge.trouble}", logging.WARNING)
-        elif gauge.reading is not None:
+        elif not gauge.trouble and gauge.reading is not None:
             self._say(topic, f"{topic} answers")
 
     def _snapshot(self) -> Snapshot:
@@ -241,7 +260,12 @@ class Controller:
         if len(ma) != len(base) - 1:
             ma = tuple(float(max(now, 0)) for now in base[:3] + base[4:])
         even = max(sum(ma[:3]) / 3.0, 1.0)
-        return tuple(int(one * 1000.0 / even) for one in ma)
+        shares = [one * 1000.0 / even for one in ma]
+        for at in range(3, len(shares), 3):
+            # No feeder carries more than all residents together, however much of them solar power hides at noon.
+            behind = max(sum(shares[at : at + 3]) / 3000.0, 1.0)
+            shares[at : at + 3] = [share / behind for share in shares[at : at + 3]]
+        return tuple(int(share) for share in shares)
 
     def _learn(self) -> None:
         """Let the memory see residents' load, once a reading."""
@@ -297,8 +321,8 @@ class Controller:
             self.fleet.rival = False
             self.quiet_until_ms = self.now_ms + RIVAL_MS
             log.warning("another controller commands this area (epoch %d): silent for 10 min", self.fleet.newest_epoch)
-        if self.now_ms < self.quiet_until_ms:
-            self.guard = guard.start(self.now_ms)
+        if self.now_ms < self.quiet_until_ms and self.guard is not None:
+            self.guard = guard.start(self.now_ms)._replace(feeders=self.guard.feeders)
 
     def _send(self, commands: tuple[Command, ...]) -> int:
         """What is due leaves now, lowerings first; what the broker does not take is not sent later."""
@@ -403,18 +427,18 @@ class Controller:
 
     def _changed_reasons(self, commands: tuple[Command, ...]) -> list[list[str]]:
         """[charger, reason] wherever the reason is another than a tick ago; once an hour all of them."""
-        now = [(command.reason, command.phase) for command in commands]
+        now = [reasons.key(command.reason, command.phase, self._feeder_ids) for command in commands]
         hour = self.now_ms // HOUR_MS
-        before = self._reasons if hour == self._reasons_hour and len(now) == len(self._reasons) else [None] * len(now)
+        before = self._reasons if hour == self._reasons_hour and len(now) == len(self._reasons) else [""] * len(now)
         self._reasons, self._reasons_hour = now, hour
-        return [
-            [command.id, reasons.key(*new)]
-            for command, new, old in zip(commands, now, before, strict=True)
-            if new != old
-        ]
+        return [[command.id, new] for command, new, old in zip(commands, now, before, strict=True) if new != old]
 
     def _say(self, topic: str, text: str, level: int = logging.INFO) -> None:
-        """One readable line on every change of state, none while it stays."""
-        if self._said.get(topic) != text:
-            self._said[topic] = text
-            log.log(level, "%s: %s", self.config.area_id, text)
+        """One readable line on every change of state, none while it stays, few while it flaps."""
+        if self._said.get(topic) == text:
+            return
+        often = [at_ms for at_ms in self._said_ms.get(topic, ()) if self.now_ms - at_ms < FLAPS_MS]
+        if len(often) >= FLAPS and self.now_ms - often[-1] < FLAP_GAP_MS:
+            return  # it comes and goes: what holds then is said later
+        self._said[topic], self._said_ms[topic] = text, [*often, self.now_ms]
+        log.log(level, "%s: %s", self.config.area_id, text)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from edge.core import model
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 TEXTS: dict[int, tuple[str, str, str]] = {
     model.NO_CAR: ("no_car", "no car plugged in", "未插枪"),
@@ -33,14 +38,23 @@ TEXTS: dict[int, tuple[str, str, str]] = {
 """code → (key in the journal, English, Chinese)"""
 
 
-def key(code: int, phase: int = -1) -> str:
-    """The code's short name, as the journal writes it: with the phase it speaks of, where it speaks of one."""
-    return TEXTS[code][0] + ("" if phase < 0 else f"_{'abc'[phase]}" if phase < 3 else "_feeder")
+def key(code: int, phase: int = -1, feeders: Sequence[str] = ()) -> str:
+    """The code's short name, as the journal writes it: with the phase it speaks of, where it speaks of one.
+
+    ``feeders``: their names, so that a reason that speaks of one says which ("wait_room_feeder north").
+    """
+    name = TEXTS[code][0]
+    if phase < 3:
+        return name + ("" if phase < 0 else f"_{'abc'[phase]}")
+    at = (phase - 4) // 3
+    return f"{name}_feeder {feeders[at]}" if at < len(feeders) else f"{name}_feeder"
 
 
-def sentence(code: int, phase: int = -1, *, chinese: bool = False) -> str:
-    """One plain sentence. ``phase`` is 0, 1, 2, -1 for the transformer as a whole, 4 and above for a feeder."""
+def sentence(code: int, phase: int = -1, *, chinese: bool = False, feeder: str = "") -> str:
+    """One plain sentence. ``phase`` is 0, 1, 2, -1 for the transformer as a whole, 4 and above for a ``feeder``."""
     if chinese:
-        return TEXTS[code][2].format(where="配变" if phase < 0 else f"{'ABC'[phase]}相" if phase < 3 else "馈线")
-    where = "the transformer" if phase < 0 else f"phase {'ABC'[phase]}" if phase < 3 else "the feeder"
+        line = f"馈线 {feeder} " if feeder else "馈线"
+        return TEXTS[code][2].format(where="配变" if phase < 0 else f"{'ABC'[phase]}相" if phase < 3 else line)
+    line = f"feeder {feeder}" if feeder else "the feeder"
+    where = "the transformer" if phase < 0 else f"phase {'ABC'[phase]}" if phase < 3 else line
     return TEXTS[code][1].format(where=where)

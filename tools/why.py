@@ -65,7 +65,7 @@ def _story(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     last: object = None
     for row in rows:
         if row["what"] == "reason":
-            code = _CODES.get(row["key"], row["key"])
+            code = _CODES.get(row["key"].split(" ")[0], row["key"])
             if code == last:
                 continue
             last = code
@@ -85,13 +85,22 @@ def _rows(journal: Path) -> Iterator[dict[str, Any]]:
         for charger, key in entry.get("reasons", []):
             if told.get(charger) != key:
                 told[charger] = key
-                english, chinese = _SENTENCES.get(key, (key, key))
+                english, chinese = _sentences(key)
                 yield _row(time, wall_s, charger, "reason", key, english, chinese)
         for charger, wh, why in entry.get("promised", []):
             english, chinese = _WHY_LESS.get(why, (why, why))
             kwh = f"{wh / 1000:.1f} kWh"
             more = f"promised: {kwh} by its departure, {english}", f"承诺：离开前 {kwh}，{chinese}"
             yield _row(time, wall_s, charger, "promise", why, *more)
+
+
+def _sentences(key: str) -> tuple[str, str]:
+    """A reason of the journal in both languages; behind its key may stand the name of a feeder."""
+    plain, _, feeder = key.partition(" ")
+    if feeder and plain in _CODES:
+        code = _CODES[plain]
+        return reasons.sentence(code, 4, feeder=feeder), reasons.sentence(code, 4, chinese=True, feeder=feeder)
+    return _SENTENCES.get(plain, (key, key))
 
 
 def _row(

@@ -21,6 +21,7 @@ from edge.core.model import (
     WAIT_TURN,
     Charger,
     Command,
+    Feeder,
     Settings,
     Snapshot,
     base_load,
@@ -61,6 +62,9 @@ Without it the ripple of single seconds holds the mean a percent of all charging
 GAP_MS, GAP_PERIODS = 5000, 3
 """Readings further apart than this do not agree with each other: the proof for a raise begins anew."""
 
+SAMPLES, SAMPLES_SLOW, SLOW_MS = 5, 3, 5000
+"""So many readings of a feeder's meter must agree, or of one that is read no faster than this."""
+
 OUTAGE_MS = 60000
 """After so long without a reading, starts are staggered."""
 
@@ -85,9 +89,20 @@ State = namedtuple(
         "release_ms",  # when something last set many starts free together
         "review",  # the last ranking (edge/core/rank.py)
         "book",  # the last sheet (edge/core/sheet.py)
-        "feeder_ms",  # the last reading of each feeder's own meter
+        "feeders",  # what was seen of each feeder (Seen)
     ),
 )
+
+Seen = namedtuple(
+    "Seen",
+    (
+        "sample_ms",  # the last reading of its own meter
+        "bases",  # residents behind it, mA (a, b, c), newest last
+        "release_ms",  # when its meter last came, or came back after an outage
+    ),
+)
+
+UNSEEN = Seen(NEVER, (), NEVER)
 
 
 _NOTHING = Command("", 0, 0, -1, True)
@@ -118,14 +133,16 @@ class _Law:
         self.state, self.snapshot, self.settings, self.now_ms = state, snapshot, settings, now_ms
         self.sheet = Sheet(snapshot, settings, now_ms)
         self.release_ms = self._release_ms()
-        self.sheet.admit(state.units, state.chargers, state.review.ranked, self.release_ms, state.book)
+        self.feeders = list(state.feeders)
+        if len(self.feeders) != len(snapshot.feeders):
+            self.feeders = [UNSEEN] * len(snapshot.feeders)
+        self._release_feeders()
+        release = releases(self.release_ms, self.feeders, snapshot)
+        self.sheet.admit(state.units, state.chargers, state.review.ranked, release, state.book)
         self.book = self.sheet.add_up(state.book)
         self.bases, self.calm, self.sample_ms = state.bases, state.calm, state.sample_ms
         if self.bases and len(self.bases[-1]) != len(self.sheet.rated()):
             self.bases = ()  # other feeders than before: what was seen of them does not fit
-        self.feeder_ms = list(state.feeder_ms)
-        if len(self.feeder_ms) != len(snapshot.feeders):
-            self.feeder_ms = [NEVER] * len(snapshot.feeders)
         self.credit_ma, self.credit_ms = state.credit_ma, state.credit_ms
         self.review = state.review
         self.kept_ma = 0
@@ -149,7 +166,7 @@ class _Law:
             return False
         a, b, c, base_va = base_load(meter, sheet.draw)
         base = [a, b, c, base_va * 1000000 // sheet.mv]
-        for k in range(len(self.feeder_ms)):
+        for k in range(len(self.feeders)):
             base += self._feeder_base(k)
         gap_ms = meter.at_ms - self.sample_ms
         alike = len(self.calm) == len(base)
@@ -160,21 +177,38 @@ class _Law:
         self._earn()
         return True
 
+    def _release_feeders(self) -> None:
+        """A feeder whose meter comes, or comes back, sets the starts behind it free together."""
+        for k, feeder in enumerate(self.snapshot.feeders):
+            seen, meter = self.feeders[k], feeder.meter
+            gone_ms = max(OUTAGE_MS, GAP_PERIODS * feeder.period_ms)
+            if meter is not None and meter.at_ms - seen.sample_ms > gone_ms:
+                self.feeders[k] = Seen(seen.sample_ms, seen.bases, self.now_ms)
+
     def _feeder_base(self, k: int) -> list[int]:
         """Residents behind a feeder, as its own meter shows them; the last ones until it says something new."""
-        meter, draw = self.snapshot.feeders[k].meter, self.sheet.draw
-        if meter is not None and meter.at_ms > self.feeder_ms[k] and feeder_believable(meter, draw, k):
-            self.feeder_ms[k] = meter.at_ms
-            return feeder_base(meter, draw, k)
-        if self.bases:
-            return list(self.bases[-1][4 + 3 * k : 7 + 3 * k])
-        return [0, 0, 0]
+        feeder, draw, seen = self.snapshot.feeders[k], self.sheet.draw, self.feeders[k]
+        meter, bases = feeder.meter, seen.bases
+        if meter is not None and meter.at_ms > seen.sample_ms and feeder_believable(meter, draw, k):
+            together = meter.at_ms - seen.sample_ms <= max(GAP_MS, GAP_PERIODS * feeder.period_ms)
+            bases = ((bases if together else ()) + (tuple(feeder_base(meter, draw, k)),))[-_samples(feeder) :]
+            self.feeders[k] = Seen(meter.at_ms, bases, seen.release_ms)
+        return list(bases[-1]) if bases else [0, 0, 0]
+
+    def _feeders_usual(self, usual: list[int], highest: list[int]) -> None:
+        """The median, and the highest, of each feeder's own readings: a slow meter's one proves no more said again."""
+        for k, seen in enumerate(self.feeders):
+            for p in range(3 if seen.bases else 0):
+                column = sorted([row[p] for row in seen.bases])
+                usual[4 + 3 * k + p], highest[4 + 3 * k + p] = column[len(column) // 2], column[-1]
 
     def _blind(self, free: list[int]) -> None:
-        """Nothing is free behind a feeder whose meter is late."""
+        """Nothing is free behind a feeder whose meter is late, or has not said enough yet."""
         for k, feeder in enumerate(self.snapshot.feeders):
+            seen = self.feeders[k]
             late_ms = max(GAP_MS, GAP_PERIODS * feeder.period_ms)
-            if feeder.period_ms and self.now_ms - self.feeder_ms[k] > late_ms:
+            proven = len(seen.bases) >= _samples(feeder) and self.now_ms - seen.sample_ms <= late_ms
+            if feeder.period_ms and (feeder.meter is None or not proven):
                 for i in range(4 + 3 * k, 7 + 3 * k):
                     free[i] = min(free[i], 0)
 
@@ -241,6 +275,7 @@ class _Law:
             column = sorted([row[i] for row in self.bases])
             usual.append(column[len(column) // 2])
             base.append(column[-1])
+        self._feeders_usual(usual, base)
         free = sheet.free(usual, base, self.settings.margin_permille)
         self._blind(free)
         since_ms = self.now_ms - self.review.at_ms
@@ -467,9 +502,22 @@ class _Law:
             self.release_ms,
             self.review,
             self.book,
-            tuple(self.feeder_ms),
+            tuple(self.feeders),
         )
         return state, done
+
+
+def releases(release_ms: int, feeders: list[Seen] | tuple[Seen, ...], snapshot: Snapshot) -> list[int]:
+    """By place: when something last set many starts free together, for all or behind the feeder there."""
+    return [
+        max(release_ms, feeders[place.feeder].release_ms) if 0 <= place.feeder < len(feeders) else release_ms
+        for place in snapshot.places
+    ]
+
+
+def _samples(feeder: Feeder) -> int:
+    """How many readings of a feeder's meter must agree before anything behind it is raised."""
+    return SAMPLES if feeder.period_ms < SLOW_MS else SAMPLES_SLOW
 
 
 def _fade(calm: tuple[int, ...], base: list[int], gap_ms: int) -> tuple[int, ...]:

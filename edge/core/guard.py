@@ -19,6 +19,7 @@ from edge.core.model import (
     SILENT,
     Charger,
     Command,
+    Feeder,
     Meter,
     Settings,
     Snapshot,
@@ -88,7 +89,8 @@ def vet(
     if state.mode == STARTING:
         return state, _fall_back(snapshot, commands, BOOT)
     if state.mode == SAFING:
-        return state, _fall_back(snapshot, commands, SAFE)
+        # A feeder whose own meter shows too much is cut all the same, below the fallback if need be.
+        return state, _shed(before, state, snapshot, _fall_back(snapshot, commands, SAFE), settings, True)
     commands = _admissible(snapshot, commands)
     meter = snapshot.meter
     blind = meter is None or meter.at_ms != state.sample_ms
@@ -130,15 +132,21 @@ def _watch(state: State, snapshot: Snapshot, settings: Settings, now_ms: int) ->
         if feeder.period_ms:
             own = feeder.meter
             sees = _is_sample(own, old.sample_ms, now_ms) and feeder_believable(own, draw, k)
-            over = sees and max(own.ma) > feeder.limit_ma
+            over = sees and max(_feeder_flow(feeder, draw, k)) > feeder.limit_ma
             watches.append(_judge(old, own, sees, over, False, feeder.period_ms, now_ms))
         else:
-            over = max(draw[4 + 3 * k : 7 + 3 * k]) > feeder.limit_ma
+            over = max(_feeder_flow(feeder, draw, k)) > feeder.limit_ma
             watches.append(_judge(old, meter, sample, over, False, settings.period_ms, now_ms))
     return State(
         judged.mode, judged.boot_ms, judged.sample_ms, judged.fresh, judged.safe_ms, judged.over_ms, judged.hot_ms,
         judged.entries, tuple(watches),
     )  # fmt: skip
+
+
+def _feeder_flow(feeder: Feeder, draw: list[int], at: int) -> list[int]:
+    """What flows on a feeder's phases, mA: as its meter shows, and no less than its chargers prove."""
+    proven = draw[4 + 3 * at : 7 + 3 * at]
+    return proven if feeder.meter is None else [max(feeder.meter.ma[p], proven[p]) for p in PHASES]
 
 
 def _unproven(now_ms: int) -> State:
@@ -266,21 +274,30 @@ def _feeder(snapshot: Snapshot, charger: Charger) -> int:
 
 def _feeder_doubts(state: State, snapshot: Snapshot, commands: tuple[Command, ...]) -> tuple[Command, ...]:
     """Behind a feeder whose own meter is late nothing is raised, and where it is silent all stand at their fallback."""
-    for at, watch in enumerate(state.feeders):
-        if snapshot.feeders[at].period_ms and watch.mode == SAFING:
-            commands = tuple([
-                _fallen(charger, command, SAFE, 4 + 3 * at) if _feeder(snapshot, charger) == at else command
-                for command, charger in zip(commands, snapshot.chargers)  # noqa: B905 - MicroPython
-            ])  # fmt: skip
-        elif snapshot.feeders[at].period_ms and watch.mode == HOLDING:
-            commands = _no_raise(snapshot, commands, HOLD, at)
-    return commands
+    doubts = [
+        watch.mode if snapshot.feeders[k].period_ms and watch.mode != NORMAL else NORMAL
+        for k, watch in enumerate(state.feeders)
+    ]
+    if all(mode == NORMAL for mode in doubts):
+        return commands
+    out = list(commands)
+    for k, charger in enumerate(snapshot.chargers):
+        at = _feeder(snapshot, charger)
+        mode = doubts[at] if 0 <= at < len(doubts) else NORMAL
+        if mode == SAFING:
+            command = _fallen(charger, out[k], SAFE, 4 + 3 * at)
+            # The transformer's meter is there: who must stay below its fallback for its sake is told so on.
+            renew = out[k].renew and command.ma < charger.fallback_ma
+            out[k] = Command(command.id, command.ma, SAFE, 4 + 3 * at, renew)
+        elif mode == HOLDING and out[k].ma > _present(charger):
+            out[k] = _lower(out[k], _present(charger), HOLD, out[k].renew, 4 + 3 * at)
+    return tuple(out)
 
 
 def _within_line(snapshot: Snapshot, commands: tuple[Command, ...], settings: Settings) -> tuple[Command, ...]:
     """Drop raises, wherever what may flow after them would pass the limit itself. Settled chargers lend, up to 3 %."""
     count = len(snapshot.places)
-    may, lent = [0] * count, [0] * count
+    may, lent, more = [0] * count, [0] * count, [0] * count
     raised = []
     for k, (row, command) in enumerate(zip(snapshot.chargers, commands)):  # noqa: B905 - MicroPython
         ma, most = command.ma, row.possible_ma
@@ -292,11 +309,12 @@ def _within_line(snapshot: Snapshot, commands: tuple[Command, ...], settings: Se
         if most:
             place = row.place
             may[place] += most
+            more[place] += most if row.silent else max(most - max(row.ma, 0), 0)
             if row.settled and not row.silent and row.ma + SETTLED_EXTRA_MA < most:
                 lent[place] += most - row.ma - SETTLED_EXTRA_MA
     if not raised:
         return commands
-    shut = _shut(snapshot, settings, may, lent)
+    shut = _shut(snapshot, settings, may, more, lent)
     out = list(commands)
     for k in raised:
         charger, command = snapshot.chargers[k], commands[k]
@@ -305,11 +323,14 @@ def _within_line(snapshot: Snapshot, commands: tuple[Command, ...], settings: Se
     return tuple(out)
 
 
-def _shut(snapshot: Snapshot, settings: Settings, may: list[int], lent: list[int]) -> list[bool]:
-    """At which places do residents and what may flow, less what is lent, pass the limit? Sums in mA, by place."""
+def _shut(snapshot: Snapshot, settings: Settings, may: list[int], more: list[int], lent: list[int]) -> list[bool]:
+    """At which places do residents and what may flow, less what is lent, pass the limit? Sums in mA, by place.
+
+    ``more`` is what may flow above what flows: that much counts on each phase where the phase is unknown.
+    """
     meter, places, feeders = snapshot.meter, snapshot.places, len(snapshot.feeders)
     base = _base(meter, proven_draw(snapshot), snapshot)
-    flows, lends = fold(places, may, feeders), fold(places, lent, feeders)
+    flows, lends = fold(places, may, feeders, unknown_ma=more), fold(places, lent, feeders)
     rated = _rated(snapshot, settings, mean_mv(meter))
     limit = _limit_permille(snapshot)
     full = [
@@ -386,7 +407,7 @@ def _excess(snapshot: Snapshot, settings: Settings, excess: list[int]) -> None:
 def _feeder_excess(snapshot: Snapshot, at: int, excess: list[int]) -> None:
     """How much must go from a feeder: by its own meter, or by what its chargers say they draw."""
     feeder = snapshot.feeders[at]
-    flow = feeder.meter.ma if feeder.meter is not None else proven_draw(snapshot)[4 + 3 * at : 7 + 3 * at]
+    flow = _feeder_flow(feeder, proven_draw(snapshot), at)
     for p in PHASES:
         excess[4 + 3 * at + p] = (flow[p] - feeder.limit_ma) * 3 // 2
 
@@ -398,15 +419,17 @@ def _cut(snapshot: Snapshot, commands: tuple[Command, ...], excess: list[int], l
     """
     bind = [binding(place, len(snapshot.feeders)) for place in snapshot.places]
     lines = [place.lines for place in snapshot.places]
-    order = []
+    out, order = list(commands), []
     for k in range(len(commands)):
         charger, command = snapshot.chargers[k], commands[k]
         draws = 0 if charger.silent else charger.ma
+        if draws > command.ma and command.ma < charger.fallback_ma:
+            # It is at its fallback, which is too much here: told less, it stays there only as long as it is told.
+            out[k] = Command(command.id, command.ma, command.reason, command.phase, True)
         if landing and draws > command.ma:
             _give(excess, bind[charger.place], lines[charger.place], draws - command.ma)
         order.append([-min(draws, command.ma), command.id, k])
     order.sort()
-    out = list(commands)
     for floor in (MIN_MA, 0):
         for row in order:
             have, k = -row[0], row[2]
@@ -415,7 +438,8 @@ def _cut(snapshot: Snapshot, commands: tuple[Command, ...], excess: list[int], l
             if want <= 0 or have <= floor:
                 continue
             keep = max((have - want) // 1000 * 1000, floor)
-            out[k] = _lower(out[k], keep, SHED, out[k].renew, where)
+            renew = out[k].renew or keep < snapshot.chargers[k].fallback_ma
+            out[k] = _lower(out[k], keep, SHED, renew, where)
             row[0] = -out[k].ma
             _give(excess, bind[place], lines[place], have - out[k].ma)
     return tuple(out)

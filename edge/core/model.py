@@ -143,16 +143,26 @@ def mean_mv(meter: Meter) -> int:
     return mv if mv > 0 else 220000
 
 
-def fold(places: tuple[Place, ...], sums_ma: list[int], feeders: int, *, proven: bool = False) -> list[int]:
+def fold(
+    places: tuple[Place, ...],
+    sums_ma: list[int],
+    feeders: int,
+    *,
+    proven: bool = False,
+    unknown_ma: list[int] | None = None,
+) -> list[int]:
     """Sums by place -> sums by constraint: mA on a, b, c, on all conductors together, then three for each feeder.
 
-    ``proven``: what is drawn on an unknown phase proves nothing on any.
+    ``proven``: what is drawn on an unknown phase proves nothing on any. ``unknown_ma``: what counts instead on the
+    phases of places whose phase is unknown; only more than a charger draws, for that is in the base already.
     """
     out = [0] * (4 + 3 * feeders)
     for k, ma in enumerate(sums_ma):
         if ma:
             phases, lines, known, feeder = places[k]
             out[3] += ma * lines
+            if not known and unknown_ma is not None:
+                ma = unknown_ma[k]  # noqa: PLW2901 - on each phase
             if known or not proven:
                 for p in PHASES:
                     if phases >> p & 1:

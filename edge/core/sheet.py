@@ -93,7 +93,7 @@ Book = namedtuple(
 
 _FOREVER_MS = 1 << 60
 SLICE = 64
-_NO_PART = (0, 0, 0, 0, 0, 0)
+_NO_PART = (0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 _IDLE_REASON = {UNPLUGGED: NO_CAR, FINISHED: DONE, FAULTED: FAULT}
 
@@ -118,12 +118,12 @@ class Sheet:
         self.again: list[int] = []
 
     def admit(
-        self, units: tuple[Unit, ...], before: tuple[Charger, ...], ranked: list[bool], release_ms: int, book: Book
+        self, units: tuple[Unit, ...], before: tuple[Charger, ...], ranked: list[bool], release: list[int], book: Book
     ) -> None:
         """Sort every charger into running, waiting or neither, and give it what it has.
 
         ``units``, the chargers ``before`` and the ``book`` are of the step before, ``ranked`` says whom the last review
-        has seen, ``release_ms`` when something last set many starts free together.
+        has seen, ``release``, by place, when something last set many starts free together.
         """
         chargers, now_ms = self.snapshot.chargers, self.now_ms
         many = len(chargers)
@@ -135,14 +135,14 @@ class Sheet:
             anew = set(changed + book.again + differing(book.target, book.has))
             if many and min(book.until_ms) <= now_ms:
                 anew.update([k for k, until_ms in enumerate(book.until_ms) if until_ms <= now_ms])
-            self.anew = list(range(many)) if release_ms == now_ms else sorted(anew)
+            self.anew = list(range(many)) if now_ms in release else sorted(anew)
         else:
             self.known = False
             self.session, self.until_ms = [False] * many, [0] * many
             self.target, self.reason, self.phase = [0] * many, [NO_CAR] * many, [-1] * many
             self.anew = list(range(many))
         for k in self.anew:
-            self._sort_in(k, chargers[k], release_ms)
+            self._sort_in(k, chargers[k], release[chargers[k].place])
         if len(ranked) != many:
             ranked = [False] * many
         unseen = [k for k in differing(self.session, ranked) if self.session[k]]
@@ -257,23 +257,29 @@ class Sheet:
                 parts[k] = part
             if self.units[k].late_ms != NEVER:
                 self.again.append(k)  # from disobeying for a while something follows
-        _, draw, landed, booked, bound, lent = [[row[i] for row in sums] for i in range(len(_NO_PART))]
+        _, draw, landed, booked, bound, lent, more_landed, more_booked, more_bound = [
+            [row[i] for row in sums] for i in range(len(_NO_PART))
+        ]
         self.draw = fold(places, draw, feeders, proven=True)
-        self.landed = fold(places, landed, feeders)
-        self.booked = fold(places, booked, feeders)
-        self.bound = fold(places, bound, feeders)
+        self.landed = fold(places, landed, feeders, unknown_ma=more_landed)
+        self.booked = fold(places, booked, feeders, unknown_ma=more_booked)
+        self.bound = fold(places, bound, feeders, unknown_ma=more_bound)
         self.lent = fold(places, lent, feeders)
         return Book(self.session, list(target), self.until_ms, target, self.reason, self.phase, parts, sums, self.again)
 
     def _part(self, k: int, row: Charger, has: int) -> tuple[int, ...]:
-        """What one charger adds to the sums of its place: place, then draw, landed, booked, bound, lent, in mA."""
+        """What one charger adds to the sums of its place: place, then draw, landed, booked, bound, lent, in mA.
+
+        The last three are landed, booked and bound once more, as they count on each phase while its own is unknown.
+        """
         ma, possible, place = row.ma, row.possible_ma, row.place
         if row.silent:
             # What it draws is in the base, for it proves nothing; what it may draw on top of that comes here.
-            return place, 0, max(possible - ma, row.fallback_ma), possible, possible, 0
+            more = max(possible - ma, row.fallback_ma)
+            return place, 0, more, possible, possible, 0, more, possible, possible
         draw = max(ma, 0)
         if not possible and not has:
-            return place, draw, 0, 0, 0, 0
+            return place, draw, 0, 0, 0, 0, 0, 0, 0
         full = max(has, possible)
         booked, lent = full, 0
         if row.settled:
@@ -282,7 +288,9 @@ class Sheet:
             lent = max(full - ma - SETTLED_EXTRA_MA, 0)
         if row.set_ma < MIN_MA or ma > row.set_ma + OBEY_MA:
             has = max(has, self._beyond(k, row))
-        return place, draw, has, booked, full, lent
+        if self.snapshot.places[place].known:
+            return place, draw, has, booked, full, lent, 0, 0, 0
+        return place, draw, has, booked, full, lent, max(has - draw, 0), max(booked - draw, 0), max(full - draw, 0)
 
     def _beyond(self, k: int, row: Charger) -> int:
         """What a charger draws, or goes on drawing, whatever its target is: one that disobeys, one at its fallback."""

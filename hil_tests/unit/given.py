@@ -84,19 +84,23 @@ def _seen(row: Feeder, k: int, chargers: tuple[Charger, ...], reading: Meter | N
         return row
     proven = [(c.ma, PLACES[c.place]) for c in chargers if not c.silent and PLACES[c.place].feeder == k]
     ma = [
-        own + sum(max(drawn, 0) for drawn, at in proven if at.known and at.phases >> p & 1)
+        own + sum(max(drawn, 0) for drawn, at in proven if (at.phases if at.known else 1) >> p & 1)
         for p, own in enumerate(row.meter)
     ]
     at_ms = 0 if reading is None else reading.at_ms
     return row._replace(meter=Meter(at_ms, sum(ma) * MV // 1_000_000, 0, 0, tuple(ma), (MV, MV, MV)))
 
 
-def awake(at_ms: int = 0, *chargers: Charger) -> control.State:
-    """A controller that had a reading at ``at_ms``, so that no starts are spread, and knows these chargers for long."""
+def awake(at_ms: int = 0, *chargers: Charger, feeders: int = 0) -> control.State:
+    """A controller that had a reading at ``at_ms``, so that no starts are spread, and knows these chargers for long.
+
+    Of so many feeders too.
+    """
     units = tuple(
         Unit(c.id, c.set_ma, c.set_ma >= MIN_MA, NEVER, NEVER, NEVER, NEVER, 0, 0, 0, NEVER) for c in chargers
     )
-    return control.State(**{**control.start()._asdict(), "sample_ms": at_ms, "units": units})
+    seen = (control.Seen(at_ms, (), NEVER),) * feeders
+    return control.State(**{**control.start()._asdict(), "sample_ms": at_ms, "units": units, "feeders": seen})
 
 
 class Area:

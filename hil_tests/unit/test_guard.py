@@ -305,6 +305,47 @@ def test_overloaded_feeder_is_cut_by_its_own_meter() -> None:
     assert [c.ma for c in area.run(105, 106, 90_000).out] == [7000, 16_000]
 
 
+def test_silent_feeder_meter_does_not_hide_its_cars_from_an_overloaded_transformer() -> None:
+    """Control wants 0 A below a fallback of 6 A: the charger is told so on, for when its lease ends it would take 6."""
+    area = Feeding(wishes=(0, 20_000)).run(0, 100).run(101, 111, None)
+    assert [(c.ma, c.renew) for c in area.out] == [(0, True), (20_000, True)]
+
+
+def test_overloaded_feeder_is_cut_although_the_transformers_meter_is_silent() -> None:
+    """SAFE is the fallback current; where a feeder's own meter shows that even this is too much, less is told."""
+    rows = tuple(at(f"p{k}", 6000, fallback_ma=6000, feeder=0) for k in range(4))
+    wishes = tuple(wish(c, 6000) for c in rows)
+    state, out = normal(), ()
+    for k in range(20):
+        seen = snapshot(rows, meter(100_000 + k * 1000), feeders=(feeder(30_000, (18_000, 0, 0)),))
+        shot = seen._replace(meter=None)
+        state, out = guard.vet(state, shot, wishes, SETTINGS, 100_000 + k * 1000)
+    assert state.mode == SAFING
+    # 42 A on a cable for 30: 18 A must go, three cars of four.
+    assert sorted((c.ma, c.reason == SHED, c.renew) for c in out) == [(0, True, True)] * 3 + [(6000, False, False)]
+
+
+def test_a_car_at_a_fallback_that_is_too_much_is_told_less() -> None:
+    """Over the limit, control says 0 and the charger, its lease over, takes 6 A by itself: 0 is said until it obeys."""
+    row = at("a", 0, ma=6000, allowed_ma=6000, possible_ma=6000, fallback_ma=6000)
+    command = Command("a", 0, SAFE, -1, False)
+    state = normal()._replace(over_ms=90_000)
+    _, (out,) = guard.vet(state, snapshot((row,), meter(100_000, LIMIT_VA + 1000)), (command,), SETTINGS, 100_000)
+    assert (out.ma, out.renew) == (0, True)
+
+
+def test_what_chargers_prove_counts_where_the_feeder_meter_shows_less() -> None:
+    """48 A are drawn on a cable for 40, and its meter, its CT wrong, shows 20: that is over the limit all the same."""
+    rows = tuple(at(f"p{k}", 16_000, feeder=0) for k in range(3))
+    state, out = normal(), ()
+    for k in range(4):
+        now = 100_000 + k * 1000
+        own = Meter(now, 4400, 4400, 0, (20_000, 0, 0), (MV, MV, MV))
+        shot = snapshot(rows, meter(now, 300_000), feeders=(Feeder(40_000, own, 1000),))
+        state, out = guard.vet(state, shot, tuple(wish(c, 16_000) for c in rows), SETTINGS, now)
+    assert sum(c.ma for c in out) == 36_000
+
+
 @pytest.mark.parametrize("blind", [False, True])
 def test_overloaded_feeder_without_a_meter_is_cut_by_what_its_chargers_say(blind: bool) -> None:
     """Three cars of 16 A on a cable for 40 A: after 3 s 12 A go, and nobody behind it is raised; with a meter only."""
@@ -670,19 +711,24 @@ def test_any_history_only_lowers(history: list[tuple[Snapshot, tuple[Command, ..
             present = min(c.set_ma, c.possible_ma)
             if state.mode in (STARTING, SAFING):
                 assert got.ma <= min(max(c.set_ma, c.allowed_ma), c.fallback_ma)
-                assert not got.renew
+                assert not got.renew or got.ma < c.fallback_ma
             elif state.mode == HOLDING or c.silent:
                 assert got.ma <= present
             on = shot.places[c.place].feeder
             if on >= 0 and shot.feeders[on].period_ms and state.mode != STARTING:
                 if state.feeders[on].mode == SAFING:
                     assert got.ma <= min(max(c.set_ma, c.allowed_ma), c.fallback_ma)
-                    assert not got.renew
+                    assert not got.renew or got.ma < c.fallback_ma
                 elif state.feeders[on].mode == HOLDING:
                     assert got.ma <= present
             if state.mode == NORMAL and got.ma > present:
                 # Only a raise is judged by the sum; it is written out here once more.
                 assert fits(shot, out, c)
+
+
+def above(c: Charger, may_ma: int, place: Place) -> int:
+    """What counts on a phase: all it may draw, or where its phase is unknown what it may draw more than now."""
+    return may_ma if place.known or c.silent else max(may_ma - max(c.ma, 0), 0)
 
 
 def fits(shot: Snapshot, commands: tuple[Command, ...], raised: Charger) -> bool:
@@ -702,7 +748,8 @@ def fits(shot: Snapshot, commands: tuple[Command, ...], raised: Charger) -> bool
         if not at.phases >> p & 1:
             continue
         proven = sum(c.ma for c, place in heard if place.known and place.phases >> p & 1)
-        may_ma = max(shot.meter.ma[p] - proven, 0) + sum(may for _, may, place in rows if place.phases >> p & 1)
+        may_ma = max(shot.meter.ma[p] - proven, 0)
+        may_ma += sum(above(c, may, place) for c, may, place in rows if place.phases >> p & 1)
         lent = sum(ma for ma, place in lends if place.phases >> p & 1)
         good = good and may_ma - min(lent, RATED_MA * 30 // 1000) <= RATED_MA * limit // 1000
         if at.feeder >= 0:
@@ -711,7 +758,8 @@ def fits(shot: Snapshot, commands: tuple[Command, ...], raised: Charger) -> bool
             lent = sum(max(may - c.ma - 1000, 0) for c, may in on if c.settled and not c.silent)
             proven = sum(c.ma for c, may in on if not c.silent and shot.places[c.place].known)
             others = 0 if row.meter is None else max(row.meter.ma[p] - proven, 0)
-            flows = others + sum(may for _, may in on) - min(lent, row.limit_ma * 30 // 1000)
+            flows = others + sum(above(c, may, shot.places[c.place]) for c, may in on)
+            flows -= min(lent, row.limit_ma * 30 // 1000)
             good = good and flows <= row.limit_ma
     return good
 

@@ -17,7 +17,7 @@ from drivers.modbus_meter import ModbusMeter
 from edge import config as cfg
 from edge.clock import Moment
 from edge.core import guard
-from edge.core.model import Meter
+from edge.core.model import WAIT_ROOM, Command, Meter
 from edge.gauge import Gauge, ask_all
 from edge.journal import Journal
 from edge.loop import Controller
@@ -224,12 +224,13 @@ def test_silent_feeder_meters_take_turns() -> None:
     """Each would cost its time-out: of three silent ones one is asked a tick; one that answers is asked each tick."""
     meters = [Silent(), Silent(), CountingMeter(), Silent()]
     gauges = [Gauge(meter, 1000) for meter in meters]
-    for second in range(31):
-        ask_all(gauges, second, second * 1000)
+    for second in range(33):
+        ask_all(gauges, second * 1000)
+    # In the first tick each silent one fails before the next is asked; then one of them a tick.
     assert [len(meter.asked_ms) for meter in meters] == [11, 11, 31, 11]
     meters[1].silent = False
-    for second in range(31, 41):
-        ask_all(gauges, second, second * 1000)
+    for second in range(33, 43):
+        ask_all(gauges, second * 1000)
     assert [bool(gauge.trouble) for gauge in gauges] == [True, False, False, True]
     assert gauges[1].reading is not None
     assert len(meters[1].asked_ms) > 18
@@ -274,6 +275,73 @@ def test_feeder_whose_meter_is_configured_but_not_there_is_not_taken_for_one_wit
         controller.tick(Moment(second * 1000, None))
     assert controller.guard is not None
     assert controller.guard.feeders[0].mode == guard.SAFING
+
+
+def test_feeder_states_survive_a_rival(tmp_path: Path) -> None:
+    """Another controller was heard: this one falls silent, reports on, and forgets nothing about its feeders."""
+    controller = Controller(
+        small(tmp_path, 1, FEEDER),
+        CountingMeter(),
+        NoChargers(),
+        Journal(tmp_path / "j"),
+        feeder_meters=(CountingMeter(),),
+    )
+    for second in range(100):
+        controller.fleet.rival = second == 90
+        controller.tick(Moment(second * 1000, None))
+    assert controller.guard is not None
+    assert (controller.guard.mode, controller.guard.feeders[0].mode) == (guard.STARTING, guard.NORMAL)
+
+
+def test_control_is_not_asked_what_the_guard_would_drop(tmp_path: Path) -> None:
+    """While the guard does not trust a feeder's meter, control sees none there, and gives its room to others."""
+    own = Silent()
+    own.silent = False
+    controller = Controller(
+        small(tmp_path, 1, FEEDER), CountingMeter(), NoChargers(), Journal(None), feeder_meters=(own,)
+    )
+    seen = []
+    for second in range(160):
+        own.silent = second % 13 != 0 and second >= 100
+        controller.tick(Moment(second * 1000, None))
+        shot = controller._snapshot()
+        seen.append(controller._trusted(shot).feeders[0].meter is not None)
+        assert shot.feeders[0].meter is not None
+    assert seen[40:104] == [True] * 64
+    assert seen[115:] == [False] * 45
+
+
+def test_a_meter_that_comes_and_goes_fills_no_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """One reading in eight seconds: six changes are said, then one a minute; a lost reply is no news."""
+    own = Silent()
+    config = small(tmp_path, 1, FEEDER)
+    controller = Controller(config, CountingMeter(), NoChargers(), Journal(None), feeder_meters=(own,))
+    with caplog.at_level("INFO", logger="taiqu"):
+        for second in range(1800):
+            own.silent = second % 8 != 0
+            controller.tick(Moment(second * 1000, None))
+        assert 6 < len([one for one in caplog.records if "north meter" in one.getMessage()]) < 60
+        caplog.clear()
+        for second in range(1800, 3600):
+            own.silent = second % 2 == 0
+            controller.tick(Moment(second * 1000, None))
+        assert len([r for r in caplog.records if "north meter" in r.getMessage()]) <= 2
+
+
+def test_the_journal_names_the_feeder_and_says_a_reason_once(tmp_path: Path) -> None:
+    """Phases of a feeder that take turns at being the fuller one are one reason."""
+    controller = Controller(small(tmp_path, 1, FEEDER), CountingMeter(), NoChargers(), Journal(None))
+    said = [controller._changed_reasons((Command("p1", 0, WAIT_ROOM, phase, True),)) for phase in (4, 5, 6, 4, -1, 4)]
+    north = [["p1", "wait_room_feeder north"]]
+    assert said == [north, [], [], [], [["p1", "wait_room"]], north]
+
+
+def test_no_feeder_is_expected_to_carry_more_than_all_residents(tmp_path: Path) -> None:
+    """Solar power hides residents from the transformer's meter at noon; behind the feeder they are seen."""
+    controller = Controller(small(tmp_path, 1, FEEDER), CountingMeter(), NoChargers(), Journal(None))
+    controller.control = controller.control._replace(bases=((100, 100, 100, 300, 9000, 0, 0),))
+    controller.memory.recent_ma = (100.0, 100.0, 100.0, 6000.0, 2000.0, 1000.0)
+    assert controller._skew() == (1000, 1000, 1000, 2000, 666, 333)
 
 
 @pytest.mark.parametrize(("period_s", "samples"), [(1, 5), (4.5, 5), (5, 3), (10, 3)])

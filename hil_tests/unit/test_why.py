@@ -85,3 +85,14 @@ def test_a_file_that_is_no_journal_is_refused(text: str, tmp_path: Path, capsys:
     said = capsys.readouterr()
     assert said.out == ""
     assert "is no journal, or an empty one" in said.err
+
+
+def test_a_feeder_is_named_in_both_languages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The journal writes the feeder's name behind the key."""
+    path = tmp_path / "j.jsonl"
+    line = {"now_ms": 1000, "wall_s": None, "reasons": [["p1", "wait_room_feeder north"]], "promised": []}
+    path.write_text(json.dumps(line) + "\n", encoding="utf-8")
+    assert main(["why", str(path), "p1"]) == 0
+    said = capsys.readouterr().out
+    assert "waiting: feeder north is full" in said
+    assert "馈线 north 已满" in said
