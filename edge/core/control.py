@@ -323,14 +323,17 @@ class _Law:
         calm: list[tuple[int, int]] = []
         lacking: list[int] = []
         many = len(target)
+        # Most have what they may have, or wait for another hour: a comprehension passes over them fast.
+        if upto:
+            order = [k for k in order if k < many and upto[k] > target[k]]
+        else:
+            order = [k for k in order if k < many and target[k] < chargers[k].max_ma]
         for k in order:
-            if k >= many:
-                continue
             have = target[k]
             if not have and reason[k] not in READY_REASONS:
                 continue
             charger = chargers[k]
-            if have >= charger.max_ma or held[charger.place] or (upto and upto[k] <= have):
+            if have >= charger.max_ma or held[charger.place]:
                 continue
             spare, where = room[charger.place]
             if have:

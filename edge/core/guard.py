@@ -239,19 +239,21 @@ def _present(charger: Charger) -> int:
 
 def _admissible(snapshot: Snapshot, commands: tuple[Command, ...]) -> tuple[Command, ...]:
     """A charger that has gone silent gets neither a raise nor a renewal, and nobody what no charger may take."""
-    out = None
-    for k, (command, charger) in enumerate(zip(commands, snapshot.chargers)):  # noqa: B905 - MicroPython
-        ma = command.ma
+    bad = [
+        k
+        for k, (command, row) in enumerate(zip(commands, snapshot.chargers))  # noqa: B905 - MicroPython
+        if row.silent or (command.ma and not MIN_MA <= command.ma <= row.max_ma)
+    ]
+    if not bad:
+        return commands
+    out = list(commands)
+    for k in bad:
+        command, charger = commands[k], snapshot.chargers[k]
         if charger.silent:
-            better = _lower(command, _present(charger), SILENT, False)
-        elif ma and not MIN_MA <= ma <= charger.max_ma:
-            better = _lower(command, charger.max_ma, command.reason, command.renew)
+            out[k] = _lower(command, _present(charger), SILENT, False)
         else:
-            continue
-        if out is None:
-            out = list(commands)
-        out[k] = better
-    return commands if out is None else tuple(out)
+            out[k] = _lower(command, charger.max_ma, command.reason, command.renew)
+    return tuple(out)
 
 
 def _no_raise(snapshot: Snapshot, commands: tuple[Command, ...], reason: int, feeder: int = -1) -> tuple[Command, ...]:
@@ -296,24 +298,27 @@ def _feeder_doubts(state: State, snapshot: Snapshot, commands: tuple[Command, ..
 
 def _within_line(snapshot: Snapshot, commands: tuple[Command, ...], settings: Settings) -> tuple[Command, ...]:
     """Drop raises, wherever what may flow after them would pass the limit itself. Settled chargers lend, up to 3 %."""
+    raised = [
+        k
+        for k, (row, command) in enumerate(zip(snapshot.chargers, commands))  # noqa: B905 - MicroPython
+        if command.ma > row.set_ma or command.ma > row.possible_ma
+    ]
+    if not raised:
+        return commands
     count = len(snapshot.places)
     may, lent, more = [0] * count, [0] * count, [0] * count
-    raised = []
-    for k, (row, command) in enumerate(zip(snapshot.chargers, commands)):  # noqa: B905 - MicroPython
-        ma, most = command.ma, row.possible_ma
-        if ma > most:
-            most = ma
-            raised.append(k)
-        elif ma > row.set_ma:
-            raised.append(k)
+    known = [place.known for place in snapshot.places]
+    for row, command in zip(snapshot.chargers, commands):  # noqa: B905 - MicroPython
+        most = row.possible_ma
+        if command.ma > most:  # noqa: PLR1730 - max() is slower
+            most = command.ma
         if most:
             place = row.place
             may[place] += most
-            more[place] += most if row.silent else max(most - max(row.ma, 0), 0)
+            if not known[place]:
+                more[place] += most if row.silent else max(most - max(row.ma, 0), 0)
             if row.settled and not row.silent and row.ma + SETTLED_EXTRA_MA < most:
                 lent[place] += most - row.ma - SETTLED_EXTRA_MA
-    if not raised:
-        return commands
     shut = _shut(snapshot, settings, may, more, lent)
     out = list(commands)
     for k in raised:
