@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from edge import config as cfg
 from edge import reasons
-from edge.core import control, guard
+from edge.core import control, guard, trust, watch
 from edge.core.model import ASLEEP, CHARGING, NEVER, STOPPING, Command, Feeder, Settings, Snapshot, mean_mv
 from edge.fleet import Fleet
 from edge.gauge import Gauge, ask_all
@@ -27,12 +27,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("taiqu")
 
-MODES = ("start-up", "normal", "hold", "safe")
+MODES = ("start-up", "normal", "hold", "shed", "recover", "safe", "latch")
 _MODES_SAID = (
     "start-up: waits for a fresh meter and one full lease",
     "normal",
     "hold: nothing is raised",
+    "shed: over the limit, chargers are cut",
+    "recover: the meter is back and has to prove itself",
     "safe: its chargers go to their fallback",
+    "latch: another meter than before; its chargers stay at their fallback until a person has looked",
 )
 RIVAL_MS = 600_000
 HOUR_MS = 3_600_000
@@ -78,7 +81,8 @@ class Controller:
             config.margin_permille,
             period_ms,
             config.charging.lease_ms,
-            5 if period_ms < 5000 else 3,
+            control.samples(period_ms),
+            config.exports,
         )
         self.gauge = Gauge(meter, period_ms)
         self.feeder_gauges = {
@@ -87,7 +91,7 @@ class Controller:
             if feeder.meter is not None and own is not None
         }
         self.control = control.start()
-        self.guard: guard.State | None = None
+        self.guard: watch.State | None = None
         self.wall_s: float | None = None
         self._wall_at_zero_s: float | None = None
         self.now_ms = 0
@@ -103,7 +107,7 @@ class Controller:
         """One cycle. Inputs are read here, once; every setpoint of the tick leaves here."""
         self.now_ms, self.wall_s = moment.now_ms, moment.wall_s
         if self.guard is None:
-            self.guard = guard.start(self.now_ms)
+            self.guard = watch.start(self.now_ms)
         self._mind_wall()
         self.fleet.hear(self.chargers.take(), self.now_ms)
         self._read_meters()
@@ -111,38 +115,24 @@ class Controller:
         snapshot = self._snapshot()
         before = self.guard.mode
         commands = self.decide(snapshot)
-        if before == guard.STARTING and self.guard.mode != guard.STARTING:
+        if before == watch.STARTING and self.guard.mode != watch.STARTING:
             self.fleet.begin_epoch()
         self._mind_rival()
-        sent = 0 if self.guard.mode == guard.STARTING else self._send(commands)
+        sent = 0 if self.guard.mode == watch.STARTING else self._send(commands)
         self._learn()
         self._report(snapshot, commands, sent)
 
     def decide(self, snapshot: Snapshot) -> tuple[Command, ...]:
         """Control proposes, the guard disposes."""
         assert self.guard is not None  # noqa: S101 - set at the top of the tick
-        self.control, commands = control.step(self.control, self._trusted(snapshot), self.settings, self.now_ms)
-        self.guard, commands = guard.vet(self.guard, snapshot, commands, self.settings, self.now_ms)
-        return commands
-
-    def _trusted(self, snapshot: Snapshot) -> Snapshot:
-        """The snapshot without the meters of feeders that the guard does not trust: what it would drop is not asked."""
-        watches = self.guard.feeders if self.guard is not None else ()
-        doubted = [
-            feeder.period_ms > 0 and (k >= len(watches) or watches[k].mode != guard.NORMAL)
-            for k, feeder in enumerate(snapshot.feeders)
-        ]
-        if True not in doubted:
-            return snapshot
-        feeders = [
-            feeder._replace(meter=None) if hidden else feeder
-            for feeder, hidden in zip(snapshot.feeders, doubted, strict=True)
-        ]
-        return snapshot._replace(feeders=tuple(feeders))
+        self.guard, shown = watch.look(self.guard, snapshot, self.settings, self.now_ms)
+        seen = watch.for_control(self.guard, shown)
+        self.control, commands = control.step(self.control, seen, self.settings, self.now_ms)
+        return guard.vet(self.guard, shown, commands, self.settings)
 
     def stop(self) -> None:
         """On purpose: everybody to the lower of present and fallback, no lease renewed."""
-        if self.guard is None or self.guard.mode == guard.STARTING:
+        if self.guard is None or self.guard.mode == watch.STARTING:
             return
         commands = [
             Command(c.id, min(max(c.set_ma, c.allowed_ma), c.fallback_ma), STOPPING, -1, False)
@@ -322,7 +312,7 @@ class Controller:
             self.quiet_until_ms = self.now_ms + RIVAL_MS
             log.warning("another controller commands this area (epoch %d): silent for 10 min", self.fleet.newest_epoch)
         if self.now_ms < self.quiet_until_ms and self.guard is not None:
-            self.guard = guard.start(self.now_ms)._replace(feeders=self.guard.feeders)
+            self.guard = watch.start(self.now_ms)._replace(trust=self.guard.trust, feeders=self.guard.feeders)
 
     def _send(self, commands: tuple[Command, ...]) -> int:
         """What is due leaves now, lowerings first; what the broker does not take is not sent later."""
@@ -335,10 +325,9 @@ class Controller:
 
     def _report(self, snapshot: Snapshot, commands: tuple[Command, ...], sent: int) -> None:
         assert self.guard is not None  # noqa: S101 - set at the top of the tick
-        self._say("mode", _MODES_SAID[self.guard.mode])
+        self._say_watch("", self.guard)
         for at in self.feeder_gauges:
-            name = f"feeder {self.config.feeders[at].id}"
-            self._say(name, f"{name}: {_MODES_SAID[self.guard.feeders[at].mode]}")
+            self._say_watch(self.config.feeders[at].id, self.guard.feeders[at])
         self._say(
             "broker", self.chargers.trouble or "broker connected", logging.WARNING if self.chargers.trouble else 20
         )
@@ -360,6 +349,20 @@ class Controller:
         if self.journal.path is not None:
             self.journal.write(self._entry(snapshot, commands, sent))
         self.told.clear()
+
+    def _say_watch(self, feeder: str, seen: watch.State) -> None:
+        """What the guard thinks of a meter, the transformer's or that of a ``feeder``."""
+        name = f"feeder {feeder}: " if feeder else ""
+        level = logging.WARNING if seen.mode in (watch.SAFING, watch.LATCHED) else logging.INFO
+        self._say(f"mode {feeder}", name + _MODES_SAID[seen.mode], level)
+        code = seen.trust.doubt
+        topic = f"doubt {feeder}"
+        if code == trust.FROZEN and seen.mode == watch.NORMAL:
+            return  # the same values for some seconds are no news yet
+        if code != trust.FINE:
+            self._say(topic, reasons.doubt(code, seen.trust.phase, feeder=feeder), logging.WARNING)
+        elif topic in self._said:
+            self._say(topic, f"{name}what the meter says can be believed again")
 
     def _report_load(self, snapshot: Snapshot) -> None:
         """Alarms that no charger can cure: load outside control above the limit, and overload by export."""
@@ -388,6 +391,7 @@ class Controller:
             "wall_s": self.wall_s,
             "utc_offset_s": self._utc_offset_s(),
             "mode": mode,
+            **self._doubt_entry(self.guard),
             "age_ms": None if meter is None else self.now_ms - meter.at_ms,
             "s_va": None if meter is None else meter.s_va,
             "ma": None if meter is None else meter.ma,
@@ -406,6 +410,12 @@ class Controller:
             ],
         }
 
+    def _doubt_entry(self, seen: watch.State | None) -> dict[str, str]:
+        """What is wrong with a meter, for the journal: nothing, most of the time."""
+        if seen is None or seen.trust.doubt == trust.FINE:
+            return {}
+        return {"doubt": reasons.DOUBTS[seen.trust.doubt][0]}
+
     def _feeder_entries(self, snapshot: Snapshot) -> dict[str, dict[str, Any]]:
         """What the journal keeps of feeders with a meter: what that says, how old it is, what the guard thinks."""
         out = {}
@@ -413,6 +423,7 @@ class Controller:
             meter = snapshot.feeders[at].meter
             out[self.config.feeders[at].id] = {
                 "mode": MODES[self.guard.feeders[at].mode] if self.guard else "",
+                **self._doubt_entry(self.guard and self.guard.feeders[at]),
                 "age_ms": None if meter is None else self.now_ms - meter.at_ms,
                 "ma": None if meter is None else meter.ma,
             }

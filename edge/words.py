@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from edge.config import PHASES, lowest_limit_permille
-from edge.core import guard
+from edge.core import watch
 from edge.schema import in_file_units
 
 if TYPE_CHECKING:
@@ -129,8 +129,8 @@ def as_json(config: AreaConfig) -> dict[str, Any]:
 
 def _silent_words(meter: MeterConfig) -> str:
     """What the guard does without readings; a slow meter is given more time."""
-    hold_ms = max(guard.HOLD_MS, guard.HOLD_PERIODS * meter.period_ms)
-    safe_ms = max(guard.SAFE_MS, guard.SAFE_PERIODS * meter.period_ms)
+    hold_ms = max(watch.HOLD_MS, watch.HOLD_PERIODS * meter.period_ms)
+    safe_ms = max(watch.SAFE_MS, watch.SAFE_PERIODS * meter.period_ms)
     return (
         f"nothing is raised after {in_file_units(hold_ms, 1000)} s, "
         f"everybody is at fallback after {in_file_units(safe_ms, 1000)} s"

@@ -86,7 +86,8 @@ class Meterman:
         p_w = int(self.bar.p_kw.sum() * 1000.0 * self.gain)
         q_var = int(self.bar.q_kvar.sum() * 1000.0 * self.gain)
         mv = int(VOLT * 1000)
-        return Meter(now_ms, (a + b + c) * mv // 1_000_000, p_w, q_var, (a, b, c), (mv, mv, mv))
+        phase_w = tuple(int(p * 1000.0 * self.gain) for p in self.bar.p_kw)
+        return Meter(now_ms, (a + b + c) * mv // 1_000_000, p_w, q_var, (a, b, c), (mv, mv, mv), phase_w, -1, "")
 
     def close(self) -> None:
         """Nothing to close."""

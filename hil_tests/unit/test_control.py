@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.core import control
+from edge.core import control, watch
 from edge.core.model import (
     ASLEEP,
     CHARGING,
@@ -202,7 +202,7 @@ def test_raises_climb_two_percent_in_ten_seconds() -> None:
 
 def test_small_transformer_earns_the_start_of_a_three_phase_car() -> None:
     """30 kVA at 253 V: 2 % would never start anybody, so credit is saved up for one start."""
-    row = Settings(30_000, 43_000, 15, 1000, 60_000, 5)
+    row = Settings(30_000, 43_000, 15, 1000, 60_000, 5, False)
     cars = (still(phases=7, lines=3),)
     out = steps([snapshot(cars, meter((k + 1) * 1000, 3000, mv=253_000)) for k in range(120)], row)
     assert max(c.ma for (c,) in out) >= MIN_MA
@@ -394,7 +394,11 @@ def test_c7_charger_that_lies_high_makes_no_room_for_others() -> None:
 def test_m18_zeros_while_cars_draw_are_no_reading(zero: tuple[int, int, int]) -> None:
     """A phase that reads zero while cars prove they draw on it is an open CT: nothing is raised on its word."""
     cars = (at("a", 16_000), at("b", 16_000, phases=2), still("c"), still("d", phases=2))
-    out = steps([snapshot(cars, meter((k + 1) * 1000, 300_000, zero)) for k in range(20)])
+    seen, shown = watch.start(0), []
+    for k in range(20):
+        seen, shot = watch.look(seen, snapshot(cars, meter((k + 1) * 1000, 300_000, zero)), SETTINGS, (k + 1) * 1000)
+        shown.append(watch.for_control(seen, shot))
+    out = steps(shown)
     assert [c.ma for c in out[-1]] == [16_000, 16_000, 0, 0]
 
 
@@ -1019,7 +1023,7 @@ def test_reason_of_a_shared_phase() -> None:
 def test_an_urgent_three_phase_car_gets_its_place_among_single_phase_ones(now: bool, laxity_ms: int) -> None:
     """Nine cars fill all phases; each of its three is kept free for the urgent one until it has its own."""
     line_va, room_a = RATED_VA * 785 // 1000, 60
-    settings_ = Settings(RATED_VA, RATED_MA, 15, 1000, 60_000, 5)
+    settings_ = Settings(RATED_VA, RATED_MA, 15, 1000, 60_000, 5, False)
     full = [still(f"p{k}", depart_ms=30 * HOUR_MS, phases=1 << k % 3, need_wh=90_000) for k in range(1, 10)]
     rows = [still("p0", need_wh=40_000, phases=7, lines=3, plug=UNPLUGGED), *full]
     area = Area(rows, line_va - room_a * 660, settings_)
@@ -1036,7 +1040,7 @@ def test_a_start_that_waits_for_credit_is_not_overtaken_by_raises() -> None:
     """Below 30 kVA a three-phase start takes half a minute of credit, which less urgent cars leave alone."""
     others = [still(f"p{k}", depart_ms=12 * HOUR_MS, phases=1 << k % 3, need_wh=60_000) for k in range(1, 4)]
     urgent = still("p0", depart_ms=2 * HOUR_MS, need_wh=40_000, phases=7, lines=3)
-    area = Area([urgent, *others], 6800, Settings(30_000, 45_000, 15, 1000, 60_000, 5))
+    area = Area([urgent, *others], 6800, Settings(30_000, 45_000, 15, 1000, 60_000, 5, False))
     area.tick(90)
     assert area.commands["p0"].ma >= MIN_MA
 
@@ -1052,7 +1056,10 @@ def test_other_feeders_than_before_are_no_exception() -> None:
 # ------------------------------------------------------------------------------------------- for any input at all
 BIG = 1 << 54
 wild = st.integers(-BIG, BIG)
-wild_meters = st.builds(Meter, wild, wild, wild, wild, st.tuples(wild, wild, wild), st.tuples(wild, wild, wild))
+three = st.tuples(wild, wild, wild)
+wild_meters = st.builds(
+    Meter, wild, wild, wild, wild, three, three, st.none() | three, wild, st.sampled_from(["", "1", "2"])
+)
 currents = st.sampled_from([0, 5999, 6000, 6001, 10_000, 16_000, 32_000, 63_000])
 
 

@@ -408,7 +408,9 @@ class Load:
             if pile.plug == CHARGING:
                 ma[pile.phase] += pile.allowed_ma
         s_va = sum(ma) * 220 // 1000
-        return Meter(now_ms, s_va, s_va * 95 // 100, s_va * 31 // 100, (ma[0], ma[1], ma[2]), (MV, MV, MV))
+        return Meter(
+            now_ms, s_va, s_va * 95 // 100, s_va * 31 // 100, (ma[0], ma[1], ma[2]), (MV, MV, MV), None, now_ms, ""
+        )
 
     def close(self) -> None:
         """Nothing to close."""
