@@ -29,6 +29,8 @@ what it draws. A car that nears its end is settled while its current falls."""
 SETTLE_MA = 500
 EPOCH_JUMP_MAX = 1000
 OUTSTANDING_MAX = 8
+EXAMINED = 200
+"""So many chargers a tick are examined whether they obey."""
 
 
 @dataclass(slots=True)
@@ -44,6 +46,8 @@ class Unit:
     seq: int = 0
     epoch: int = 0
     """Its own epoch when it alone is ahead of the fleet: an odd charger is handled alone."""
+    told_ms: int = NEVER
+    """When it was told something else than before."""
     echo: tuple[int, int] = (-1, -1)
     """The telemetry stamp (boot, tick) that the last setpoint echoed."""
     sent: tuple[ledger.Sent, ...] = ()
@@ -238,6 +242,12 @@ class Fleet:
         asked = None if unit.wish is None else unit.wish.want_wh
         return self.charging.default_want_wh if asked is None else asked
 
+    def evidence(self, view: tuple[Charger, ...], turn: int) -> list[tuple[Charger, int, int]]:
+        """What edge/core/obey.py judges: some chargers each tick, in turn, with when they were heard and told."""
+        stride = 1 + len(view) // EXAMINED
+        units = list(self.units.values())
+        return [(view[k], units[k].heard_ms, units[k].told_ms) for k in range(turn % stride, len(view), stride)]
+
     def wants(self) -> list[Want]:
         """What the planner must know of every session."""
         out = []
@@ -326,6 +336,8 @@ class Fleet:
         drawn_ma = max(unit.state.ma) if unit.state is not None else 0
         if setpoint.ma != unit.set_ma and not drawn_ma <= setpoint.ma < unit.set_ma:
             unit.steady_ms = now_ms
+        if setpoint.ma != unit.set_ma:
+            unit.told_ms = now_ms
         unit.set_ma, unit.seq, unit.image = setpoint.ma, setpoint.seq, None
         unit.echo = (setpoint.boot, setpoint.tick_ms)
         ends_ms = ledger.lease_end_ms(now_ms, setpoint.lease_ms)

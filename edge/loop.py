@@ -10,8 +10,21 @@ from zoneinfo import ZoneInfo
 
 from edge import config as cfg
 from edge import reasons
-from edge.core import control, guard, trust, watch
-from edge.core.model import ASLEEP, CHARGING, NEVER, STOPPING, Command, Feeder, Settings, Snapshot, mean_mv
+from edge.core import control, guard, obey, trust, watch
+from edge.core.model import (
+    ASLEEP,
+    CHARGING,
+    ISOLATED,
+    NEVER,
+    SILENT,
+    STOPPING,
+    Charger,
+    Command,
+    Feeder,
+    Settings,
+    Snapshot,
+    mean_mv,
+)
 from edge.fleet import Fleet
 from edge.gauge import Gauge, ask_all
 from edge.memory import Memory
@@ -91,6 +104,9 @@ class Controller:
             if feeder.meter is not None and own is not None
         }
         self.control = control.start()
+        self.obey = obey.start()
+        self.turn = 0
+        self.named: set[str] = set()
         self.guard: watch.State | None = None
         self.wall_s: float | None = None
         self._wall_at_zero_s: float | None = None
@@ -125,10 +141,32 @@ class Controller:
     def decide(self, snapshot: Snapshot) -> tuple[Command, ...]:
         """Control proposes, the guard disposes."""
         assert self.guard is not None  # noqa: S101 - set at the top of the tick
-        self.guard, shown = watch.look(self.guard, snapshot, self.settings, self.now_ms)
+        moved = not obey.unmoved(self.obey)
+        self.guard, shown = watch.look(self.guard, snapshot, self.settings, self.now_ms, unmoved=not moved)
         seen = watch.for_control(self.guard, shown)
         self.control, commands = control.step(self.control, seen, self.settings, self.now_ms)
-        return guard.vet(self.guard, shown, commands, self.settings)
+        commands = guard.vet(self.guard, shown, commands, self.settings)
+        if self.guard.new:
+            self.obey = obey.seen(self.obey, shown)
+        self.obey = obey.told(self.obey, shown, commands, self.settings.rated_ma, self.now_ms)
+        return self._name_isolated(snapshot, commands)
+
+    def _isolate(self, view: tuple[Charger, ...]) -> tuple[Charger, ...]:
+        """Who does not obey counts at its worst, and proves nothing, like one that is not heard."""
+        self.turn += 1
+        self.obey = obey.look(self.obey, self.fleet.evidence(view, self.turn), self.now_ms)
+        names = obey.isolated(self.obey)
+        if not names:
+            return view
+        return tuple(
+            c._replace(silent=True, possible_ma=max(c.possible_ma, c.max_ma)) if c.id in names else c for c in view
+        )
+
+    def _name_isolated(self, snapshot: Snapshot, commands: tuple[Command, ...]) -> tuple[Command, ...]:
+        names = obey.isolated(self.obey)
+        if not names or len(commands) != len(snapshot.chargers):
+            return commands
+        return tuple(c._replace(reason=ISOLATED) if c.id in names and c.reason == SILENT else c for c in commands)
 
     def stop(self) -> None:
         """On purpose: everybody to the lower of present and fallback, no lease renewed."""
@@ -177,7 +215,8 @@ class Controller:
             limit = cfg.lowest_limit_permille(self.config)
         else:
             limit = cfg.limit_permille_at(self.config, int(minute))
-        return Snapshot(self.reading, limit, self.fleet.places, self._feeders(), self.fleet.view(self.now_ms))
+        view = self._isolate(self.fleet.view(self.now_ms))
+        return Snapshot(self.reading, limit, self.fleet.places, self._feeders(), view)
 
     def _feeders(self) -> tuple[Feeder, ...]:
         """Each feeder with what its own meter last said; a silent meter is never taken for none."""
@@ -344,6 +383,7 @@ class Controller:
         if asleep or "asleep" in self._said:
             names = ", ".join(asleep[:NAMED]) + (f" and {len(asleep) - NAMED} more" if len(asleep) > NAMED else "")
             self._say("asleep", f"offered current and draw none: {names or 'none'}")
+        self._say_isolated()
         if self.fleet.strangers:
             self._say("strangers", f"not registered, not commanded: {', '.join(sorted(self.fleet.strangers)[:NAMED])}")
         if self.journal.path is not None:
@@ -363,6 +403,16 @@ class Controller:
             self._say(topic, reasons.doubt(code, seen.trust.phase, feeder=feeder), logging.WARNING)
         elif topic in self._said:
             self._say(topic, f"{name}what the meter says can be believed again")
+
+    def _say_isolated(self) -> None:
+        """Who is isolated, and why; who no longer is."""
+        now = {suspect.id: suspect.code for suspect in self.obey.suspects if suspect.isolated}
+        for name, code in now.items():
+            said = f"{name} {reasons.OFFENCES[code][0]} It is isolated: told 0 A, counted at its worst"
+            self._say(f"obey {name}", said, logging.WARNING)
+        for name in self.named - now.keys():
+            self._say(f"obey {name}", f"{name} obeys again")
+        self.named = set(now)
 
     def _report_load(self, snapshot: Snapshot) -> None:
         """Alarms that no charger can cure: load outside control above the limit, and overload by export."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edge.core import model, trust
+from edge.core import model, obey, trust
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +29,11 @@ TEXTS: dict[int, tuple[str, str, str]] = {
     model.WAIT_TURN: ("wait_turn", "waiting for its turn: others are more urgent", "轮充等待：其他车辆更紧急"),
     model.STAGGER: ("stagger", "starting soon: starts are spread over ten minutes", "即将启动：错峰启动中"),
     model.ASLEEP: ("asleep", "the car does not draw what it is offered: asleep, or full", "车辆未响应：休眠或已充满"),
+    model.ISOLATED: (
+        "isolated",
+        "does not obey: told 0 A and counted at its worst",
+        "不服从指令：已隔离，按最坏情况计",
+    ),
     model.UNCONTROLLED: (
         "uncontrolled",
         "waiting: load outside control alone fills {where}",
@@ -84,6 +89,11 @@ DOUBTS: dict[int, tuple[str, str, str]] = {
         "a reading of the meter of {where} is older than the one before, or of the future: is a gateway in between?",
         "{where}电表读数时间倒退：中间是否有网关缓存？",
     ),
+    trust.UNMOVED: (
+        "unmoved",
+        "the meter of {where} does not follow when cars are cut: does it hang on another cable, or its CT?",
+        "{where}电表对压降无反应：是否接在其他线路上？",
+    ),
     trust.IDENTITY: (
         "identity",
         "the meter of {where} is another device than before. If that is right, set its serial in the configuration",
@@ -91,6 +101,20 @@ DOUBTS: dict[int, tuple[str, str, str]] = {
     ),
 }
 """What is wrong with a meter: code → (key in the journal, English, Chinese)"""
+
+
+OFFENCES: dict[int, tuple[str, str]] = {
+    obey.DEAF: ("goes on allowing more than it was told: does it hear us?", "持续允许超过指令的电流：是否收到指令？"),
+    obey.DRAWS: (
+        "draws more than it was told: does its car ignore the pilot?",
+        "取用超过指令的电流：车辆是否忽略导引信号？",
+    ),
+    obey.LIES: (
+        "says it has gone down, and the meter does not see it: wrong phase, or a wrong reading",
+        "自称已降流而电表未见：相别错误或读数不实",
+    ),
+}
+"""What an isolated charger has done: code → (English, Chinese)"""
 
 
 def doubt(code: int, phase: int = -1, *, chinese: bool = False, feeder: str = "") -> str:

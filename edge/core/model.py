@@ -37,7 +37,8 @@ UNPLUGGED, WAITING, CHARGING, FINISHED, FAULTED = range(5)
     STAGGER,
     ASLEEP,
     UNCONTROLLED,
-) = range(20)
+    ISOLATED,
+) = range(21)
 
 Meter = namedtuple(
     "Meter",

@@ -8,7 +8,7 @@ from collections import namedtuple
 
 from edge.core.model import MIN_MA, NEVER, PHASES, Meter, mean_mv
 
-FINE, FROZEN, RANGE, POWERS, SUMS, SIGN, PHASE_LOST, TOO_LITTLE, COUNTER, TIME, IDENTITY = range(11)
+FINE, FROZEN, RANGE, POWERS, SUMS, SIGN, PHASE_LOST, TOO_LITTLE, COUNTER, TIME, UNMOVED, IDENTITY = range(12)
 
 Trust = namedtuple(
     "Trust",
@@ -72,6 +72,11 @@ def look(
         good = meter if doubt == COUNTER else trust.good
         return Trust(good, meter.at_ms, doubt, phase, trust.identity)
     return Trust(meter, meter.at_ms, FINE, -1, trust.identity or meter.identity)
+
+
+def unmoved(trust: Trust) -> Trust:
+    """The same, of a meter that has not followed cuts (edge/core/obey.py): what it says may be of another cable."""
+    return Trust(trust.good, trust.at_ms, UNMOVED, -1, trust.identity) if trust.doubt in (FINE, FROZEN) else trust
 
 
 def _doubt(

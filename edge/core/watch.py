@@ -64,14 +64,18 @@ def unproven(now_ms: int) -> State:
     return State(SAFING, now_ms, NEVER, 0, now_ms, NEVER, NEVER, (), NEVER, False, trust.start(), ())
 
 
-def look(state: State, snapshot: Snapshot, settings: Settings, now_ms: int) -> tuple[State, Snapshot]:
+def look(
+    state: State, snapshot: Snapshot, settings: Settings, now_ms: int, unmoved: bool = False
+) -> tuple[State, Snapshot]:
     """Move to the next state, of the transformer and of each feeder: what their meters say, and how old that is.
 
-    Returns ``(state, shown)``; in ``shown`` stands, for each meter, the last reading that is to be believed.
+    ``unmoved``: the transformer's meter has not followed several cuts. Returns ``(state, shown)``; in ``shown`` stands,
+    for each meter, the last reading that is to be believed.
     """
     draw, biggest = proven(snapshot)
     meter, limit = snapshot.meter, limit_permille(snapshot)
     seen = trust.look(state.trust, meter, settings.rated_va, draw[:4], biggest[:4], settings.exports, now_ms)
+    seen = trust.unmoved(seen) if unmoved else seen
     good, new = seen.good, _is_news(state, seen)
     over = new and _above(good, settings, limit)
     hot = new and _above(good, settings, max(limit, HOT_PERMILLE))

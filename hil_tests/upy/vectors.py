@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import ModuleType
 
-MODULES = ("model", "ledger", "lease", "rank", "sheet", "control", "trust", "watch", "guard")
+MODULES = ("model", "ledger", "lease", "rank", "sheet", "control", "trust", "watch", "guard", "obey")
 FILE = Path(__file__).resolve().parents[1] / "golden" / "core_vectors.txt"
 KEPT = 4
 """So many calls of a function are kept: the first ones whose results differ."""
@@ -31,7 +31,7 @@ LONGEST = 6_000
 
 # What an ordinary quarter of an hour does not call.
 EXTRAS = """
-from edge.core import guard, ledger, lease, model, rank, sheet, control, trust, watch
+from edge.core import guard, ledger, lease, model, obey, rank, sheet, control, trust, watch
 from edge.core.model import *
 
 def vet(state, shot, wishes, settings, now):
@@ -78,6 +78,15 @@ for s_va, ma in ((260000, (300000, 420000, 390000)), (230000, (345000, 340000, 3
         now = Meter(9000, s_va, s_va, 0, (150000, 140000, 130000), VOLTS, None, 8, "")
         shut = Snapshot(now, 800, both, (Feeder(100000, None, 0),), low)
         vet(fine, shut, wishes, settings, 9000)
+    obeys = obey.start()
+    for heard in range(20000, 26000, 1000):
+        obeys = obey.look(obeys, [(row, heard, 0) for row in rows[2:] + low[:1]], heard)
+    obey.isolated(obeys), obey.unmoved(obeys), trust.unmoved(trust.start())
+    for k in range(4):
+        less = tuple(Command(row.id, 0, FULL, -1, True) for row in rows[:2 - k % 2])
+        obeys = obey.told(obeys, Snapshot(meter, 800, both, (), rows[:2 - k % 2]), less, 380000, 20000 * k)
+        later = Meter(20000 * k + 15000, s_va, s_va, 0, (ma[0] - 30000 * (k // 3), ma[1], ma[2]), VOLTS, None, 8, "")
+        obeys = obey.seen(obeys, Snapshot(later, 800, both, (), ()))
     vet(watch.start(0), shut, wishes, settings, 9000)
     vet(seen(watch.HOLDING, NEVER, NEVER, (), 1000), shot, wishes, settings, 9000)
 """
@@ -146,9 +155,9 @@ def read() -> list[tuple[str, str, str]]:
 
 REPLAY = """
 def replay(vectors):
-    from edge.core import control, guard, lease, ledger, model, rank, sheet, trust, watch
+    from edge.core import control, guard, lease, ledger, model, obey, rank, sheet, trust, watch
     modules = {"model": model, "ledger": ledger, "lease": lease, "rank": rank, "sheet": sheet, "control": control,
-               "trust": trust, "watch": watch, "guard": guard}
+               "trust": trust, "watch": watch, "guard": guard, "obey": obey}
     out = []
     for name, given in vectors:
         module, function = name.split(".")
