@@ -42,6 +42,9 @@ METER_CLASS = 0.005
 METER_NOISE = 0.001
 METER_STEP_MA = 10
 OPTIMUM_SLOT_S = 300
+OPTIMUM_SLOTS = (NIGHT_S[1] - NIGHT_S[0]) // OPTIMUM_SLOT_S
+OPTIMUM_WH_PER_A = VOLT * EV_PF * OPTIMUM_SLOT_S / 3600.0
+"""What one ampere on one phase brings a car in such a slot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,34 +291,40 @@ class ClosedLoop:
     def optimum(self, line_permille: int) -> tuple[float, float]:
         """(the most energy a clairvoyant could deliver under this line, Wh; the least it can cost)."""
         night, cars = self.night, self.night.cars
-        slots = (NIGHT_S[1] - NIGHT_S[0]) // OPTIMUM_SLOT_S
-        base_a = self.base_kw[1 : slots * OPTIMUM_SLOT_S + 1].reshape(slots, OPTIMUM_SLOT_S, 3).mean(axis=1)
-        base_a *= 1000.0 / VOLT / BASE_PF
-        if self.outside_a:
-            base_a += np.asarray(self.outside_a).reshape(slots, OPTIMUM_SLOT_S, 3).mean(axis=1)
-        hours = OPTIMUM_SLOT_S / 3600.0
-        wh_per_a = VOLT * EV_PF * hours
-        phase = np.maximum(self.rated_a * line_permille / 1000.0 - base_a, 0.0) * wh_per_a
-        total = np.maximum(3.0 * self.rated_a * line_permille / 1000.0 - base_a.sum(axis=1), 0.0) * wh_per_a
         first = np.ceil((cars.arrive_s - NIGHT_S[0]) / OPTIMUM_SLOT_S).astype(np.int64)
         last = np.floor((cars.depart_s - NIGHT_S[0]) / OPTIMUM_SLOT_S).astype(np.int64)
-        middle = NIGHT_S[0] + (np.arange(slots) + 0.5) * OPTIMUM_SLOT_S
+        middle = NIGHT_S[0] + (np.arange(OPTIMUM_SLOTS) + 0.5) * OPTIMUM_SLOT_S
         cheap = (middle >= VALLEY_S[0]) & (middle < VALLEY_S[1])
         # A three-phase car is three sessions of a third: what they can get is no less than what it could.
         inside = np.flatnonzero(~night.outside)
         row = np.repeat(inside, night.lines[inside])
         leg = np.concatenate([np.arange(n) for n in night.lines[inside]])
-        on = np.where(night.lines[row] == 3, leg, cars.phase[row])
-        slot_wh: Floats = cars.max_a[row] * cars.draw[row] * wh_per_a
-        args = (first[row], last[row], cars.need_wh[row] / night.lines[row], slot_wh, total)
-        more: dict[str, Any] = {"phase": on, "phase_wh": phase}
-        if night.case.feeder:
-            bears_a = self.feeder_limit_a * (200 + line_permille) / 1000.0  # as far below its limit as the line is
-            left_a = bears_a - base_a * night.case.feeder_residents
-            more |= {"behind": night.behind_feeder[row], "feeder_wh": np.maximum(left_a, 0.0) * wh_per_a}
-        best = max_energy_wh(*args, **more)
-        least = max_energy_wh(*args, **more, open_slots=cheap)
+        phase = np.where(night.lines[row] == 3, leg, cars.phase[row])
+        slot_wh: Floats = cars.max_a[row] * cars.draw[row] * OPTIMUM_WH_PER_A
+        at = 1 + phase + 3 * night.behind_feeder[row]
+        need_wh = cars.need_wh[row] / night.lines[row]
+        args = (first[row], last[row], need_wh, slot_wh, at, self._rooms(line_permille))
+        best = max_energy_wh(*args)
+        least = max_energy_wh(*args, open_slots=cheap)
         return best, (least * PRICE_CHEAP + (best - least) * PRICE_DEAR) / 1000.0
+
+    def _rooms(self, line_permille: int) -> list[tuple[Floats, int]]:
+        """What residents leave: of the transformer (room 0), its phases (1 to 3), the feeder's phases (4 to 6)."""
+
+        def mean_a(seconds: Floats) -> Floats:
+            means: Floats = seconds.reshape(OPTIMUM_SLOTS, OPTIMUM_SLOT_S, 3).mean(axis=1)
+            return means
+
+        base_a = mean_a(self.base_kw[1 : OPTIMUM_SLOTS * OPTIMUM_SLOT_S + 1]) * (1000.0 / VOLT / BASE_PF)
+        if self.outside_a:
+            base_a += mean_a(np.asarray(self.outside_a))
+        line_a = self.rated_a * line_permille / 1000.0
+        left_a = [(3.0 * line_a - base_a.sum(axis=1), -1)] + [(line_a - base_a[:, p], 0) for p in range(3)]
+        if self.night.case.feeder:
+            bears_a = self.feeder_limit_a * (200 + line_permille) / 1000.0  # as far below its limit as the line is
+            behind_a = base_a * self.night.case.feeder_residents
+            left_a += [(bears_a - behind_a[:, p], 1 + p) for p in range(3)]
+        return [(np.maximum(a, 0.0) * OPTIMUM_WH_PER_A, above) for a, above in left_a]
 
     def delivered_wh(self) -> float:
         """What the controlled cars got, Wh."""

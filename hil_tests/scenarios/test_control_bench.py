@@ -57,16 +57,14 @@ def test_optimum_is_a_maximum_flow() -> None:
     """Two cars, three slots, by hand: the phase binds one, the total both; closed slots hold nothing."""
     first, last = np.array([0, 1]), np.array([2, 3])
     need, slot = np.array([100.0, 100.0]), np.array([60.0, 60.0])
-    total = np.array([50.0, 70.0, 30.0])
-    assert max_energy_wh(first, last, need, slot, total) == 150.0
-    phase_wh = np.array([[10.0, 99.0, 99.0]] * 3)
-    assert max_energy_wh(first, last, need, slot, total, np.array([0, 1]), phase_wh) == 20.0 + 60.0 + 30.0
-    assert max_energy_wh(first, last, need, slot, total, open_slots=np.array([True, False, True])) == 80.0
+    total = [(np.array([50.0, 70.0, 30.0]), -1)]
+    all_in_one = np.array([0, 0])
+    assert max_energy_wh(first, last, need, slot, all_in_one, total) == 150.0
+    phases = [*total, (np.full(3, 10.0), 0), (np.full(3, 99.0), 0)]
+    assert max_energy_wh(first, last, need, slot, np.array([1, 2]), phases) == 20.0 + 60.0 + 30.0
+    assert max_energy_wh(first, last, need, slot, all_in_one, total, np.array([True, False, True])) == 80.0
     # Behind a feeder with 15 Wh a slot the second car has 15 and 15 of the phase's 99.
-    behind, feeder_wh = np.array([False, True]), np.full((3, 3), 15.0)
-    narrow = max_energy_wh(
-        first, last, need, slot, total, np.array([0, 1]), phase_wh, behind=behind, feeder_wh=feeder_wh
-    )
+    narrow = max_energy_wh(first, last, need, slot, np.array([1, 3]), [*phases, (np.full(3, 15.0), 2)])
     assert narrow == 20.0 + 15.0 + 15.0
 
 
