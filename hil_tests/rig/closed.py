@@ -26,7 +26,7 @@ from hil_tests.rig.chargers import Chargers
 from hil_tests.rig.community import BASE_PF, EV_PF, VALLEY_S, VOLT, Floats, appliances_kw
 from hil_tests.rig.optimum import max_energy_wh
 from hil_tests.rig.plant import Plant
-from hil_tests.rig.verdict import MET_WITHIN_WH, Recorder
+from hil_tests.rig.verdict import MET_WITHIN_WH, Recorder, phase_minutes, phase_minutes_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -330,16 +330,11 @@ class ClosedLoop:
         """What the controlled cars got, Wh."""
         return float(self.plant.delivered_wh[~self.night.outside].sum())
 
-    def _minutes_over_feeder(self) -> int:
-        """Minutes in which a phase of the feeder is over its limit although residents alone are not."""
-        over = (minutes_a(self.feeder_a) > self.feeder_limit_a) & (minutes_a(self.feeder_base_a) <= self.feeder_limit_a)
-        return int(over.any(axis=1).sum())
-
     def overshoot_pts(self) -> float:
         """How far the highest 1-min mean, in total or on a phase, lay above limit − margin, in points of rating."""
         recorder = self.recorder
         total = recorder.minutes(recorder.s_kva).max() / self.night.case.community.rating_kva
-        phases = max(recorder.minutes([row[p] for row in recorder.phases_a]).max() for p in range(3)) / self.rated_a
+        phases = phase_minutes(recorder.phases_a).max() / self.rated_a
         line = (self.config.limit_permille - self.config.margin_permille) / 1000.0
         return float(max(total, phases) - line) * 100.0
 
@@ -362,7 +357,7 @@ class ClosedLoop:
             "minutes_over": verdict["minutes_over_limit"],
             "minutes_over_phase": verdict["minutes_over_phase"],
             "longest_above_85_s": _longest(above & ~alone),
-            "minutes_over_feeder": self._minutes_over_feeder(),
+            "minutes_over_feeder": phase_minutes_over(self.feeder_a, self.feeder_base_a, self.feeder_limit_a),
             "peak_pct": verdict["peak_loading_pct"],
             **({"p50_ms": ticks[len(ticks) // 2], "p99_ms": ticks[len(ticks) * 99 // 100]} if ticks else {}),
         }
@@ -380,13 +375,6 @@ def uncontrolled(night: Night) -> ClosedLoop:
         loop.cost += bar.ev_kw / 3600.0 * (PRICE_CHEAP if cheap else PRICE_DEAR)
     loop.switches[:] = 2
     return loop
-
-
-def minutes_a(rows: list[Floats]) -> Floats:
-    """1-min means of phase currents, A, shape (minutes, 3)."""
-    whole = len(rows) // 60 * 60
-    means: Floats = np.asarray(rows[:whole]).reshape(-1, 60, 3).mean(axis=1)
-    return means
 
 
 def _longest(flags: np.ndarray[Any, np.dtype[np.bool_]]) -> int:

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from hil_tests.rig.cases import CASES, CLOSED, SLOTS
-from hil_tests.rig.closed import MARGIN_S, METERS, ClosedLoop, minutes_a, uncontrolled
+from hil_tests.rig.closed import MARGIN_S, METERS, ClosedLoop, uncontrolled
 from hil_tests.rig.optimum import max_energy_wh
 from hil_tests.rig.slots import Table, rules
+from hil_tests.rig.verdict import phase_minutes
 from tools import bench
 from tools.cli import main
 
@@ -123,16 +124,16 @@ def test_a_meter_that_reads_low_needs_its_error_as_margin() -> None:
 def test_a_feeder_that_binds_is_held() -> None:
     """Half of the cars behind 15 % of the rating: its fullest phase comes close to its limit and stays below."""
     loop = ClosedLoop(CASES["feeder-15"].draw(1), begin_s=MARGIN_S[0]).play(MARGIN_S[0] + 4500)
-    minutes = minutes_a(loop.feeder_a)
+    minutes = phase_minutes(loop.feeder_a)
     assert 0.9 < minutes.max() / loop.feeder_limit_a <= 1.0
 
 
 def test_a_feeder_with_residents_is_held_by_its_own_meter() -> None:
     """Half of the residents and of the cars behind 40 %: its fullest phase comes close, and stays below."""
     loop = ClosedLoop(CASES["feeder-40-metered"].draw(1), begin_s=MARGIN_S[0]).play(MARGIN_S[0] + 4500)
-    minutes = minutes_a(loop.feeder_a)
+    minutes = phase_minutes(loop.feeder_a)
     assert 0.93 < minutes.max() / loop.feeder_limit_a <= 1.0
-    assert minutes_a(loop.feeder_base_a).min() > 0.3 * loop.feeder_limit_a
+    assert phase_minutes(loop.feeder_base_a).min() > 0.3 * loop.feeder_limit_a
     assert loop.figures()["minutes_over_feeder"] == 0
 
 
