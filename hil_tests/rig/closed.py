@@ -221,19 +221,12 @@ class ClosedLoop:
         asked = np.zeros(len(night.cars.phase), dtype=bool)
         on = np.zeros(len(night.cars.phase), dtype=bool)
         outside_a = np.where(night.outside, night.cars.max_a, 0).astype(np.float64)
-        tariff = np.array((PRICE_DEAR, PRICE_CHEAP))
         while plant.second < until_s:
             chargers.before_second()
             plant.pilot_a[night.outside] = outside_a[night.outside]
             bar = plant.step()
-            self.recorder.note(bar)
             self.meter.bar = bar
-            inside_kw = bar.ev_kw - self._outside_kw()
-            self.cost += inside_kw / 3600.0 * float(tariff[int(VALLEY_S[0] < plant.second <= VALLEY_S[1])])
-            if night.outside.any():
-                self._count_outside()
-            if night.case.feeder:
-                self._note_feeder(bar)
+            self.note(bar)
             now_on = (plant.pilot_a >= 6.0) & plant.plugged & ~plant.full
             self.switches += now_on != on
             on = now_on
@@ -269,6 +262,16 @@ class ClosedLoop:
             if progress is not None and plant.second % 60 == 0:
                 progress(plant.second)
         return self
+
+    def note(self, bar: Busbar) -> None:
+        """Take one second in: what flows and what it costs, what of it is outside control, what is on the feeder."""
+        self.recorder.note(bar)
+        cheap = VALLEY_S[0] < self.plant.second <= VALLEY_S[1]
+        self.cost += (bar.ev_kw - self._outside_kw()) / 3600.0 * (PRICE_CHEAP if cheap else PRICE_DEAR)
+        if self.night.outside.any():
+            self._count_outside()
+        if self.night.case.feeder:
+            self._note_feeder(bar)
 
     def _outside_kw(self) -> float:
         return float(self.plant.current_a[self.night.outside].sum()) * VOLT * EV_PF / 1000.0
@@ -359,8 +362,16 @@ class ClosedLoop:
             "longest_above_85_s": _longest(above & ~alone),
             "minutes_over_feeder": phase_minutes_over(self.feeder_a, self.feeder_base_a, self.feeder_limit_a),
             "peak_pct": verdict["peak_loading_pct"],
+            **self._feeder_figures(),
             **({"p50_ms": ticks[len(ticks) // 2], "p99_ms": ticks[len(ticks) * 99 // 100]} if ticks else {}),
         }
+
+    def _feeder_figures(self) -> dict[str, float]:
+        """How full the feeder's fullest phase was in % of its limit, and for how many minutes above 95 % of it."""
+        if not self.feeder_a:
+            return {}
+        full_pct = phase_minutes(self.feeder_a).max(axis=1) / self.feeder_limit_a * 100.0
+        return {"feeder_peak_pct": float(full_pct.max()), "feeder_above_95_min": float((full_pct > 95.0).sum())}
 
 
 def uncontrolled(night: Night) -> ClosedLoop:
@@ -369,10 +380,7 @@ def uncontrolled(night: Night) -> ClosedLoop:
     plant = loop.plant
     plant.pilot_a[:] = night.cars.max_a
     while plant.second < NIGHT_S[1]:
-        bar = plant.step()
-        loop.recorder.note(bar)
-        cheap = VALLEY_S[0] < plant.second <= VALLEY_S[1]
-        loop.cost += bar.ev_kw / 3600.0 * (PRICE_CHEAP if cheap else PRICE_DEAR)
+        loop.note(plant.step())
     loop.switches[:] = 2
     return loop
 
