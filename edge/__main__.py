@@ -53,12 +53,12 @@ def run(
     learned = store.load()
     book = Journal(journal)
     ticks: LockstepClock | RealClock = LockstepClock(*clock) if clock else RealClock(TICK_MS)
-    meter, *feeder_meters = _meters(config)
-    assert meter is not None  # noqa: S101 - the transformer's is always there
+    meter = _meter(config.meter, config.exports)
+    feeder_meters = tuple(None if f.meter is None else _meter(f.meter, config.exports) for f in config.feeders)
     chargers = _chargers(config, bench=clock is not None)
     # In virtual time the planner answers in place; on a gateway it has a process of its own, and the tick never waits.
     runner: Runner = Inline() if clock else Beside()
-    controller = Controller(config, meter, chargers, book, runner, learned, tuple(feeder_meters))
+    controller = Controller(config, meter, chargers, book, runner, learned, feeder_meters)
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         ticks.stopped = True
@@ -88,10 +88,10 @@ def run(
 def probe(config: cfg.AreaConfig) -> list[tuple[bool, str]]:
     """Read each meter once and log in to the broker once: (did it work, one line) for each. Changes nothing."""
     results: list[tuple[bool, str]] = []
-    names = ["the meter", *(f"the meter of feeder {feeder.id}" for feeder in config.feeders)]
-    for name, meter in zip(names, _meters(config), strict=True):
+    feeders = ((f"the meter of feeder {feeder.id}", feeder.meter) for feeder in config.feeders)
+    for name, meter in (("the meter", config.meter), *feeders):
         if meter is not None:
-            results.append(_probe_meter(config, name, meter))
+            results.append(_probe_meter(config, name, _meter(meter, config.exports)))
     link = _chargers(config, bench=False, client=f"taiqu-{config.area_id}-check").link
     end_ms = monotonic_ms() + PROBE_MS
     while not link.connected and monotonic_ms() < end_ms:
@@ -116,15 +116,8 @@ def _probe_meter(config: cfg.AreaConfig, name: str, meter: ModbusMeter) -> tuple
     return True, f"{name} answers: {reading.s_va / 1000:.1f} kVA{loading}, {volts:.1f} V, {amps:.1f} A"
 
 
-def _meters(config: cfg.AreaConfig) -> list[ModbusMeter | None]:
-    """The transformer's meter, then each feeder's, None where it has none."""
-    rows = [config.meter, *(feeder.meter for feeder in config.feeders)]
-    return [
-        None
-        if m is None
-        else ModbusMeter(MODELS[m.model], m.host, m.port, m.unit, m.ct_ratio_milli, exports=config.exports)
-        for m in rows
-    ]
+def _meter(m: cfg.MeterConfig, exports: bool) -> ModbusMeter:
+    return ModbusMeter(MODELS[m.model], m.host, m.port, m.unit, m.ct_ratio_milli, exports=exports)
 
 
 def _chargers(config: cfg.AreaConfig, *, bench: bool, client: str = "") -> NativeChargers:

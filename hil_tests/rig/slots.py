@@ -105,7 +105,8 @@ class Table:
         """(the most energy, Wh; the least that much energy can cost)."""
         cars = self.night.cars
         slot_wh = np.asarray(cars.max_a * SLOT_WH_PER_A, dtype=np.float64)
-        args = (self.first, self.last, cars.need_wh, slot_wh, self.room_w * SLOT_S / 3600.0)
+        rooms = [(self.room_w * SLOT_S / 3600.0, -1)]
+        args = (self.first, self.last, cars.need_wh, slot_wh, np.zeros_like(self.first), rooms)
         best = max_energy_wh(*args)
         cheap = max_energy_wh(*args, open_slots=self.cheap)
         return best, (cheap * PRICE_CHEAP + (best - cheap) * PRICE_DEAR) / 1000.0

@@ -12,8 +12,14 @@ RATED_VA = 1_000_000
 RATED_MA = 1_500_000
 MV = 220_000
 SETTINGS = Settings(RATED_VA, RATED_MA, 15, 1000, 60_000, 5, False)
+LINE_VA, LINE_MA = 785_000, 1_177_500
+"""80 % of 1000 kVA and of 1500 A less the margin of 1.5 points: written out, not computed. What is given ends here."""
+CUT_VA, CUT_MA = 789_000, 1_183_500
+"""0.4 points above that: what is cut begins here."""
 HOUR_MS = 3_600_000
 FAR_MS = 1000 * HOUR_MS
+NEED_MS = 9000 * HOUR_MS // (32 * 220)
+"""What 9 kWh take at 32 A."""
 
 WIRINGS = ((1, 1, True), (2, 1, True), (4, 1, True), (7, 3, True), (7, 1, False))
 """(phases, lines, known): what chargers in a community are like."""
@@ -116,6 +122,26 @@ def awake(at_ms: int = 0, *chargers: Charger, feeders: int = 0) -> control.State
     )
     seen = (control.Seen(at_ms, (), NEVER),) * feeders
     return control.State(**{**control.start()._asdict(), "sample_ms": at_ms, "units": units, "feeders": seen})
+
+
+def steps(shots: list[Snapshot], row: Settings = SETTINGS) -> list[tuple[Command, ...]]:
+    """Play one snapshot a second from an empty state; the commands of each."""
+    state, out = awake(feeders=len(shots[0].feeders)), []
+    for k, shot in enumerate(shots):
+        state, commands = control.step(state, shot, row, (k + 1) * 1000)
+        out.append(commands)
+    return out
+
+
+def agreed(
+    chargers: tuple[Charger, ...],
+    s_va: int,
+    samples: int = 5,
+    ma: tuple[int, int, int] | None = None,
+    **more: Any,  # noqa: ANN401 - fields of a snapshot
+) -> tuple[Command, ...]:
+    """The commands after ``samples`` equal readings one second apart."""
+    return steps([snapshot(chargers, meter((k + 1) * 1000, s_va, ma), **more) for k in range(samples)])[-1]
 
 
 class Area:

@@ -140,6 +140,20 @@ def test_check_live_names_silent_meter_and_absent_broker(
     assert f"broker 127.0.0.1:{closed_port}" in err[1]
 
 
+def test_check_live_reads_the_meters_of_feeders_too(
+    area: Callable[..., Path], capsys: pytest.CaptureFixture[str], closed_port: int
+) -> None:
+    """Of two feeders one has a meter, which is silent: it is named with its feeder, the other is passed over."""
+    feeders = '[[feeders]]\nid = "south"\nlimit_a = 200\n[[feeders]]\nid = "north"\nlimit_a = 200\n'
+    own = f'[feeders.meter]\nmodel = "eastron_sdm630"\ntcp = "127.0.0.1:{closed_port}"\nunit = 7\n[[chargers]]'
+    path = area("[[chargers]]", feeders + own, meter=closed_port, broker=closed_port)
+    assert main(["check", str(path), "--live"]) == 2
+    err = capsys.readouterr().err.strip().splitlines()
+    assert len(err) == 3
+    assert f"meter 127.0.0.1:{closed_port} unit 1" in err[0]
+    assert f"the meter of feeder north: meter 127.0.0.1:{closed_port} unit 7" in err[1]
+
+
 def test_check_live_names_a_meter_that_does_not_answer(
     area: Callable[..., Path], capsys: pytest.CaptureFixture[str], closed_port: int
 ) -> None:
