@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.core import trust, watch
+from edge.core import guard, trust, watch
 from edge.core.model import (
     BOOT,
     FULL,
@@ -817,3 +817,74 @@ def test_lowering_passes_in_every_state(mode: int) -> None:
     got, out = vet(state, snapshot((change(row, set_ma=32_000),), reading), (wish(row, 0),), SETTINGS, now_ms)
     assert out[0].ma == 0
     assert got.mode == {STARTING: NORMAL, SAFING: RECOVERING}.get(mode, mode)
+
+
+# -------------------------------------------------------------------------------------------------- the last line
+@pytest.mark.parametrize(
+    ("row", "told_ma", "authority", "got_ma"),
+    [
+        (at("a", 16_000), 16_000, False, 16_000),
+        (at("a", 16_000), 16_001, False, 16_000),
+        (at("a", 16_000), 16_001, True, 16_001),
+        (at("a", 16_000), 32_000, True, 32_000),
+        (at("a", 16_000), 32_001, True, 16_000),
+        (at("a", 16_000, silent=True), 20_000, True, 16_000),
+        (at("a", 0, fallback_ma=6000), 6000, False, 6000),
+        (at("a", 0, fallback_ma=6000), 6001, False, 0),
+        (at("a", 0), 5999, True, 0),
+        (at("a", 16_000, possible_ma=8000), 9000, False, 8000),
+    ],
+)
+def test_last_line_whatever_was_thought_above(row: Charger, told_ma: int, authority: bool, got_ma: int) -> None:
+    """More than it has and more than its fallback: with authority only, to who is heard, what a charger can take."""
+    (out,) = guard._last_line(snapshot((row,)), (wish(row, told_ma),), authority)
+    assert out.ma == got_ma
+    assert out.renew == (got_ma == told_ma)
+
+
+def test_control_sees_no_feeder_meter_that_is_doubted() -> None:
+    """Late, silent or on its way back: hidden; normal or being cut: shown; without a meter there is nothing to hide."""
+    shot = snapshot((), meter(1000), feeders=(feeder(50_000, (1000, 0, 0)), feeder(50_000)))
+    for mode, hidden in ((NORMAL, False), (SHEDDING, False), (HOLDING, True), (SAFING, True), (RECOVERING, True)):
+        one = normal()._replace(mode=mode)
+        seen = watch.for_control(normal()._replace(feeders=(one, one)), shot)
+        assert (seen.feeders[0].meter is None) == hidden
+        assert seen._replace(feeders=shot.feeders) == shot
+
+
+def test_meter_that_does_not_follow_cuts_leads_to_safe() -> None:
+    """What edge/core/obey.py found out counts like silence: HOLD, SAFE, and the way back when it is given a chance."""
+    state, modes = normal(), []
+    for k in range(12):
+        now_ms = 100_000 + k * 1000
+        state, _ = watch.look(state, snapshot((), meter(now_ms)), SETTINGS, now_ms, unmoved=True)
+        modes.append(state.mode)
+    assert modes == [NORMAL] * 5 + [HOLDING] * 5 + [SAFING] * 2
+    assert state.trust.doubt == trust.UNMOVED
+    state, _ = watch.look(state, snapshot((), meter(112_000)), SETTINGS, 112_000)
+    assert (state.mode, state.trust.doubt) == (RECOVERING, trust.FINE)
+    lost = meter(113_000, 0, (0, 100_000, 100_000))
+    state, _ = watch.look(state, snapshot((at("a", 16_000),), lost), SETTINGS, 113_000, unmoved=True)
+    assert state.trust.doubt == trust.PHASE_LOST
+
+
+def test_commands_in_another_order_missing_or_of_strangers() -> None:
+    """Sorted, held where it is without a renewal, dropped: one command for each charger in any case."""
+    rows = (at("a", 16_000), at("b", 10_000), at("c", 6000))
+    commands = (wish(rows[2], 6000), Command("stranger", 32_000, FULL, -1, True), wish(rows[0], 8000))
+    _, out = vet(normal(), snapshot(rows, meter(100_000, 300_000)), commands, SETTINGS, 100_000)
+    assert [(c.id, c.ma, c.renew) for c in out] == [("a", 8000, True), ("b", 10_000, False), ("c", 6000, True)]
+
+
+def test_free_socket_is_nothing_in_the_sum() -> None:
+    """A charger that can draw nothing and is told nothing changes nothing for one that is raised."""
+    rows = (at("a", 9000), still("b"))
+    assert [c.ma for c in vetted(rows, (12_000, 0), meter(100_000, 300_000))] == [12_000, 0]
+
+
+def test_feeder_over_its_limit_is_cut_once_a_reading() -> None:
+    """Between two readings of its own meter the cut is not repeated, and nothing behind it is raised."""
+    area = Feeding(wishes=(16_000, 16_000)).run(0, 100).run(101, 104, 90_000)
+    assert area.out[0].ma == 7000
+    area.rows, area.wishes = (at("a", 9000, feeder=0), area.rows[1]), (wish(area.rows[0], 10_000), area.wishes[1])
+    assert area.tick(105, None).out[0].ma == 9000

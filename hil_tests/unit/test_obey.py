@@ -206,3 +206,15 @@ def test_liar_that_then_disobeys_openly_is_counted_anew() -> None:
     assert [(s.code, s.count, s.isolated) for s in state.suspects] == [(obey.DRAWS, 1, False)]
     site.state = state
     assert [s.code for s in site.cut("a", seen=False).state.suspects] == [obey.DRAWS]
+
+
+def test_only_one_cut_is_watched_at_a_time() -> None:
+    """The second cut is not looked for, and where nobody is told less there is none."""
+    rows = (at("a", 60_000), at("b", 60_000))
+    shot = snapshot(rows, meter(1000, 400_000))
+    same = tuple(Command(c.id, c.set_ma, FULL, -1, True) for c in rows)
+    assert obey.told(obey.start(), shot, same, RATED_MA, 0) == obey.start()
+    first = obey.told(obey.start(), shot, (same[0]._replace(ma=0), same[1]), RATED_MA, 0)
+    assert first.cut is not None
+    assert first.cut.names == ("a",)
+    assert obey.told(first, shot, (same[0], same[1]._replace(ma=0)), RATED_MA, 1000) == first

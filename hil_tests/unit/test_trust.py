@@ -241,3 +241,10 @@ def test_any_honest_load_is_believed(ma: tuple[int, int, int], pf: tuple[int, in
     seen = trust.look(trust.start(), shown, RATED_VA, [0] * 4, [0] * 4, False, 1000)
     dark = min(ma) * 1000 < RATED_VA * 1_000_000 // (3 * mv) and sorted(ma)[1] >= 100 * MV // 330
     assert seen.doubt in ((trust.FINE, trust.PHASE_LOST) if dark else (trust.FINE,))
+
+
+def test_no_reading_and_the_same_one_again_change_nothing() -> None:
+    """Silence is not judged here, nor is a reading twice: their age is."""
+    seen = trust.look(trust.start(), reading(1), RATED_VA, [0] * 4, [0] * 4, False, 1000)
+    assert trust.look(seen, None, RATED_VA, [0] * 4, [0] * 4, False, 9000) == seen  # type: ignore[arg-type]
+    assert trust.look(seen, reading(1, 900_000), RATED_VA, [0] * 4, [0] * 4, False, 9000) == seen
