@@ -112,8 +112,9 @@ def _probe_meter(config: cfg.AreaConfig, name: str, meter: ModbusMeter) -> tuple
     finally:
         meter.close()
     volts, amps = max(reading.mv) / 1000, max(reading.ma) / 1000
+    serial = f", serial {reading.identity}" if reading.identity else ""
     loading = f" = {100 * reading.s_va / config.rating_va:.1f} %" if name == "the meter" else ""
-    return True, f"{name} answers: {reading.s_va / 1000:.1f} kVA{loading}, {volts:.1f} V, {amps:.1f} A"
+    return True, f"{name} answers: {reading.s_va / 1000:.1f} kVA{loading}, {volts:.1f} V, {amps:.1f} A{serial}"
 
 
 def _meter(m: cfg.MeterConfig, exports: bool) -> ModbusMeter:

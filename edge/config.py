@@ -24,6 +24,7 @@ from edge.schema import (
     read_file,
     read_host,
     read_id,
+    read_serial,
     read_span,
     read_switch,
     read_text,
@@ -74,6 +75,8 @@ class MeterConfig:
     unit: int
     period_ms: int
     ct_ratio_milli: int
+    serial: str = ""
+    """What it must say it is; empty: whatever it says first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +238,7 @@ def _meter_keys(models: Collection[str]) -> tuple[Key, ...]:
         Key("period_s", Number("0.5", "10", "s between two readings", 3, 1000), "s between two readings", 1),
         Key("ct_ratio", Number("1", "10000", "primary/secondary", 3, 1000, hint=_ratio_as_text),
             "current transformer ratio the meter does not apply itself", 1),
+        Key("serial",   read_serial,   "its serial number: another device in its place stops control", None),
     )
     # fmt: on
 
@@ -301,7 +305,7 @@ def _rated_ma(rating_va: int, secondary_v: int) -> int:
 
 def _meter(row: dict[str, Any]) -> MeterConfig:
     host, port = row["tcp"]
-    return MeterConfig(row["model"], host, port, row["unit"], row["period_s"], row["ct_ratio"])
+    return MeterConfig(row["model"], host, port, row["unit"], row["period_s"], row["ct_ratio"], row["serial"] or "")
 
 
 def _charger(row: dict[str, Any], feeders: list[dict[str, Any]]) -> ChargerConfig:

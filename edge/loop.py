@@ -123,7 +123,8 @@ class Controller:
         """One cycle. Inputs are read here, once; every setpoint of the tick leaves here."""
         self.now_ms, self.wall_s = moment.now_ms, moment.wall_s
         if self.guard is None:
-            self.guard = watch.start(self.now_ms)
+            serials = tuple(f.meter.serial if f.meter else "" for f in self.config.feeders)
+            self.guard = watch.start(self.now_ms, self.config.meter.serial, serials)
         self._mind_wall()
         self.fleet.hear(self.chargers.take(), self.now_ms)
         self._read_meters()

@@ -213,6 +213,14 @@ def read_text(value: object) -> str:
     return value
 
 
+def read_serial(value: object) -> str:
+    """Read a serial number as it is printed on a device; a plain number will do. Raises BadValueError."""
+    text = str(value) if type(value) is int and value >= 0 else value
+    if isinstance(text, str) and re.fullmatch(r"[0-9A-Za-z._/-]{1,32}", text):
+        return text
+    raise BadValueError("is no serial number", 'Write it as printed on the device, such as "20260115".')
+
+
 def read_switch(value: object) -> bool:
     """Read true or false. Raises BadValueError."""
     if not isinstance(value, bool):

@@ -221,4 +221,5 @@ def _meter_words(meter: MeterConfig) -> str:
 
 def _meter_pace(meter: MeterConfig) -> str:
     ratio = "" if meter.ct_ratio_milli == 1000 else f", readings × {in_file_units(meter.ct_ratio_milli, 1000)} (CT)"
-    return f"every {in_file_units(meter.period_ms, 1000)} s{ratio}"
+    serial = f", serial {meter.serial}" if meter.serial else ""
+    return f"every {in_file_units(meter.period_ms, 1000)} s{ratio}{serial}"

@@ -17,7 +17,7 @@ Trust = namedtuple(
         "at_ms",  # the last reading looked at
         "doubt",  # what is wrong with it: FINE, or one of the above
         "phase",  # the phase that shows it, -1 for all
-        "identity",  # what the first reading said the device is; "" when it does not say
+        "identity",  # what the device must say it is: as configured, else what it said first; "" when it has not said
     ),
 )
 
@@ -47,9 +47,9 @@ ROLLOVER_PERMILLE = 990
 """A counter this close to a power of ten that starts again has rolled over."""
 
 
-def start() -> Trust:
-    """Nothing seen yet."""
-    return Trust(None, NEVER, FINE, -1, "")
+def start(identity: str = "") -> Trust:
+    """Nothing seen yet; ``identity``: what the device must say it is, "" for whatever it says first."""
+    return Trust(None, NEVER, FINE, -1, identity)
 
 
 def look(

@@ -54,14 +54,18 @@ State = namedtuple(
 )
 
 
-def start(now_ms: int) -> State:
-    """The state of a guard that has just started: no authority."""
-    return State(STARTING, now_ms, NEVER, 0, NEVER, NEVER, NEVER, (), NEVER, False, trust.start(), ())
+def start(now_ms: int, identity: str = "", feeders: tuple[str, ...] = ()) -> State:
+    """The state of a guard that has just started: no authority.
+
+    ``identity`` is the serial number the transformer's meter must have, ``feeders`` those of the feeders' own.
+    """
+    watches = tuple([unproven(now_ms, own) for own in feeders])
+    return State(STARTING, now_ms, NEVER, 0, NEVER, NEVER, NEVER, (), NEVER, False, trust.start(identity), watches)
 
 
-def unproven(now_ms: int) -> State:
+def unproven(now_ms: int, identity: str = "") -> State:
     """A feeder of which nothing is known yet: its chargers stay at their fallback until its meter has proved itself."""
-    return State(SAFING, now_ms, NEVER, 0, now_ms, NEVER, NEVER, (), NEVER, False, trust.start(), ())
+    return State(SAFING, now_ms, NEVER, 0, now_ms, NEVER, NEVER, (), NEVER, False, trust.start(identity), ())
 
 
 def look(

@@ -22,6 +22,8 @@ COMPLAINTS = [
     ("area", "rating_kva", "20000000", "looks like VA; the rating is in kVA. Write 20000."),
     ("area", "rating_kva", "20000001", "rating_kva = 20000001 is above 20000 (kVA of one transformer)."),
     ("area", "rating_kva", "99000000", "rating_kva = 99000000 is above 20000 (kVA of one transformer)."),
+    ("meter", "serial", '"no. 5"',
+     'serial = "no. 5" is no serial number. Write it as printed on the device, such as "20260115".'),
     ("meter", "ct_ratio", '"2000/5"', 'ct_ratio = "2000/5" is a CT\'s plate; the ratio is a number. Write 400.'),
     # Types.
     ("area", "limit_pct", '"80"', 'limit_pct = "80" is text; a number is needed. Write 80 without quotes.'),

@@ -51,6 +51,7 @@ tcp = "[fe80::1]:1502"
 unit = 7
 period_s = 2.505
 ct_ratio = 33.3
+serial = "A/20-26.1"
 [broker]
 host = "broker.local"
 port = 8883
@@ -87,7 +88,7 @@ max_a = 32.0
     config = load(write(tmp_path, text), {"other", "eastron_sdm630"})
     assert (config.rated_ma, config.limit_permille, config.margin_permille) == (607_737, 785, 7)
     assert config.windows == (under_test.LimitWindow(1320, 480, 701),)
-    assert config.meter == under_test.MeterConfig("other", "fe80::1", 1502, 7, 2505, 33_300)
+    assert config.meter == under_test.MeterConfig("other", "fe80::1", 1502, 7, 2505, 33_300, "A/20-26.1")
     assert config.broker == under_test.BrokerConfig("broker.local", 8883, "me", tmp_path / "secret")
     assert config.charging == under_test.ChargingConfig(6_000, 30_000, 7_250, 390, (), 3)
     assert config.feeders == (under_test.FeederConfig("south", 400_000), under_test.FeederConfig("north", 250_000))
@@ -110,6 +111,12 @@ def test_absolute_password_file_stays_absolute(tmp_path: Path) -> None:
     assert loaded(tmp_path, text).broker.password_file == Path("/run/secret")
 
 
+def test_serial_number_may_be_written_as_a_number(tmp_path: Path) -> None:
+    """A technician leaves the quotes out: the same digits."""
+    text = document().replace("[meter]", "[meter]\nserial = 20260115")
+    assert load(write(tmp_path, text)).meter.serial == "20260115"
+
+
 def test_example_loads_and_names_every_key() -> None:
     """The shipped example is valid without a word of advice, and mentions every key of every table."""
     config = load(EXAMPLE)
@@ -125,14 +132,14 @@ def test_example_loads_and_names_every_key() -> None:
 
 
 def test_example_shows_the_true_defaults(tmp_path: Path) -> None:
-    """With its optional lines uncommented the example means the same, apart from what has no default: the feeder."""
+    """With its optional lines uncommented the example means the same, apart from what has no default."""
     lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
     optional = [
         line.removeprefix("# ") if " = " in line or "[feeders" in line else line
         for line in lines
         if "username" not in line
     ]
-    kept = [line for line in optional if not line.startswith(("password_file", "from", "to "))]
+    kept = [line for line in optional if not line.startswith(("password_file", "serial", "from", "to "))]
     start = kept.index("limit_pct = 75                # ceiling in this window, % of rating")
     del kept[start]
     config, plain = loaded(tmp_path, "\n".join(kept)), load(EXAMPLE)

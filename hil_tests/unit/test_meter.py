@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import socket
@@ -81,6 +82,38 @@ def test_what_is_shown_is_what_is_read(server: MeterServer) -> None:
     assert list(reading.mv) == [220_000] * 3
 
 
+def test_powers_counter_and_serial_number_are_read_too(server: MeterServer) -> None:
+    """What edge/core/trust.py holds a reading against: signed power by phase, the energy counter, who it is."""
+    driver = driver_to(server.port)
+    reading = driver.read(0)
+    assert reading.phase_w == (10_000, 20_000, 30_000)
+    assert reading.import_wh == pytest.approx(1_000_000, abs=100)
+    assert reading.identity == "20260115"
+    driver.close()
+
+
+def test_meter_exchanged_is_noticed_within_ten_minutes(server: MeterServer) -> None:
+    """The serial number is read on connecting and every ten minutes; one lost answer keeps what is known."""
+    driver = driver_to(server.port)
+    assert driver.read(0).identity == "20260115"
+    server.serial = 7
+    assert driver.read(599_000).identity == "20260115"
+    assert driver.read(600_000).identity == "7"
+    driver.close()
+
+
+@pytest.mark.parametrize(("serial", "mode"), [("20260115", watch.NORMAL), ("4711", watch.LATCHED), ("", watch.NORMAL)])
+def test_meter_identity_is_held_against_the_configuration(tmp_path: Path, serial: str, mode: int) -> None:
+    """Another device than the one that was commissioned: latched, and said in one line."""
+    config = small(tmp_path, 1)
+    config = dataclasses.replace(config, meter=dataclasses.replace(config.meter, serial=serial))
+    controller = Controller(config, CountingMeter("20260115"), NoChargers(), Journal(None))
+    for second in range(70):
+        controller.tick(Moment(second * 1000, None))
+    assert controller.guard is not None
+    assert controller.guard.mode == mode
+
+
 def test_a_muted_meter_says_nothing_and_ends_cleanly(server: MeterServer, caplog: pytest.LogCaptureFixture) -> None:
     """Muted: no reply, not even later; speaking again: the present values; stopping while muted: no noise."""
     driver = driver_to(server.port)
@@ -154,13 +187,15 @@ def _reply(request: bytes, shown: MeterServer) -> bytes:
 class CountingMeter:
     """A port that counts how often it is asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, serial: str = "") -> None:
+        self.serial = serial
         self.asked_ms: list[int] = []
 
     def read(self, now_ms: int) -> Meter:
         """A quiet transformer."""
         self.asked_ms.append(now_ms)
-        return Meter(now_ms, 660, 660, 0, (1000, 1000, 1000), (220_000, 220_000, 220_000), None, now_ms, "")
+        each = (1000, 1000, 1000)
+        return Meter(now_ms, 660, 660, 0, each, (220_000, 220_000, 220_000), None, now_ms, self.serial)
 
     def close(self) -> None:
         """Nothing to let go."""
