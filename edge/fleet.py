@@ -86,6 +86,8 @@ class Fleet:
     rival: bool = False
     """A living lease of a newer epoch was seen: another controller commands this area."""
     strangers: set[str] = field(default_factory=set)
+    odd_fallbacks: dict[str, int] = field(default_factory=dict)
+    """Chargers that would take more by themselves than the area was planned with, and how much, mA."""
     units: dict[str, Unit] = field(default_factory=dict)
     places: tuple[Place, ...] = ()
     arrivals: int = 0
@@ -125,6 +127,7 @@ class Fleet:
         known = unit.state
         if known is not None and state.boot == known.boot and _age(state) < _age(known):
             return  # overtaken by a newer one
+        self._mind_fallback(unit.config.id, state.fallback_ma)
         if state.plug == UNPLUGGED:
             if known is not None and known.plug != UNPLUGGED:
                 unit.wish, unit.depart_ms, unit.at_once, unit.granted = None, NEVER, False, False
@@ -157,6 +160,13 @@ class Fleet:
         unit.state, unit.image = state, None
         unit.sent = ledger.outstanding(unit.sent, state.epoch, state.seq, now_ms)
         self._fence(unit, state)
+
+    def _mind_fallback(self, name: str, fallback_ma: int) -> None:
+        """Less than planned is harmless; more breaks the arithmetic the area's safety rests on, and is named."""
+        if fallback_ma > self.charging.fallback_ma:
+            self.odd_fallbacks[name] = fallback_ma
+        elif self.odd_fallbacks:
+            self.odd_fallbacks.pop(name, None)
 
     def _judge_now(self, unit: Unit) -> None:
         """Charge now counts once a session, and only when there is one."""

@@ -59,6 +59,7 @@ ALARM_GAP_PERMILLE = 10
 """An alarm of load ends this far below the limit, so that it does not flicker."""
 FLAPS, FLAPS_MS, FLAP_GAP_MS = 6, 600_000, 60_000
 """What has been said so often in ten minutes is said once a minute at most."""
+OFTEN_SAID = "safe for the fourth time within an hour: the way back takes 10 min now. Look at the meter"
 PROMISE_WH = 500
 """A promise that has changed by so much is said again."""
 NAMED = 5
@@ -385,6 +386,14 @@ class Controller:
             names = ", ".join(asleep[:NAMED]) + (f" and {len(asleep) - NAMED} more" if len(asleep) > NAMED else "")
             self._say("asleep", f"offered current and draw none: {names or 'none'}")
         self._say_isolated()
+        if odd := sorted(self.fleet.odd_fallbacks):
+            first, fallback_a = odd[0], self.fleet.odd_fallbacks[odd[0]] / 1000
+            more = f" and {len(odd) - 1} more" if odd[1:] else ""
+            asked = self.config.charging.fallback_ma / 1000
+            text = f"{first}{more} would take {fallback_a:g} A without us; fallback_a = {asked:g} was planned with"
+            self._say("fallback", text, logging.WARNING)
+        elif "fallback" in self._said:
+            self._say("fallback", "every charger has the fallback that was planned with")
         if self.fleet.strangers:
             self._say("strangers", f"not registered, not commanded: {', '.join(sorted(self.fleet.strangers)[:NAMED])}")
         if self.journal.path is not None:
@@ -396,6 +405,10 @@ class Controller:
         name = f"feeder {feeder}: " if feeder else ""
         level = logging.WARNING if seen.mode in (watch.SAFING, watch.LATCHED) else logging.INFO
         self._say(f"mode {feeder}", name + _MODES_SAID[seen.mode], level)
+        if seen.mode in watch.AT_FALLBACK and watch.often(seen, self.now_ms):
+            self._say(
+                f"often {feeder}", f"{name}{watch.OFTEN} times in safe within an hour: {OFTEN_SAID}", logging.WARNING
+            )
         code = seen.trust.doubt
         topic = f"doubt {feeder}"
         if code == trust.FROZEN and seen.mode == watch.NORMAL:

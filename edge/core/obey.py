@@ -116,11 +116,10 @@ def _next(old: Suspect | None, name: str, code: int, heard_ms: int, now_ms: int)
     if code < 0:
         return old
     if code == OBEYS:
-        if old is None:
+        if old is None or not (old.isolated or old.code == LIES):
             return None
-        obeyed_ms = now_ms - old.heard_ms
-        keeps = old.isolated or old.code == LIES
-        return old if keeps and obeyed_ms < RELEASE_MS else None
+        # Whether it lies only a cut can tell: a suspicion stays until one was seen.
+        return old if not old.isolated or now_ms - old.heard_ms < RELEASE_MS else None
     if old is not None and old.heard_ms == heard_ms:
         return old
     count = 1 if old is None or old.code == LIES else old.count + 1

@@ -143,6 +143,12 @@ def feeder_flow(feeder: Feeder, draw: list[int], at: int) -> list[int]:
     return own if feeder.meter is None else [max(feeder.meter.ma[p], own[p]) for p in PHASES]
 
 
+def often(state: State, now_ms: int) -> bool:
+    """Was it in SAFE more than three times within the last hour?"""
+    many: bool = len(state.entries) == OFTEN and now_ms - state.entries[0] < OFTEN_MS
+    return many
+
+
 def over_long(state: State) -> bool:
     """Has it been over the limit for 3 s?"""
     since_ms: int = state.over_ms
@@ -193,8 +199,7 @@ def _mode(state: State, fresh: int, hold: bool, safe: bool, now_ms: int) -> int:
     if safe:
         return SAFING
     if state.mode in AT_FALLBACK:
-        often = len(state.entries) == OFTEN and now_ms - state.entries[0] < OFTEN_MS
-        dwelt = now_ms - state.safe_ms >= (OFTEN_RECOVER_MS if often else RECOVER_MS)
+        dwelt = now_ms - state.safe_ms >= (OFTEN_RECOVER_MS if often(state, now_ms) else RECOVER_MS)
         return NORMAL if fresh >= RECOVER_SAMPLES and dwelt else RECOVERING
     return HOLDING if hold else NORMAL
 

@@ -52,6 +52,11 @@ class Pile:
     epoch: int = 0
     seq: int = 0
     said: tuple[int, int] = (-1, -1)
+    deaf: bool = False
+    """It takes no setpoint."""
+    hidden_ma: int = 0
+    """It draws so much more than it says."""
+    fallback_ma: int = 0
 
     def state(self, now_ms: int) -> ChargerState:
         """Its telemetry."""
@@ -60,7 +65,7 @@ class Pile:
         lease_ms = 50_000 if self.allowed_ma else 0
         return ChargerState(
             self.name, 7, now_ms, self.epoch, self.seq, self.plug, mas, ma * 220 // 1000, int(self.wh),
-            self.allowed_ma, lease_ms, 0, 32_000,
+            self.allowed_ma, lease_ms, self.fallback_ma, 32_000,
         )  # fmt: skip
 
 
@@ -77,6 +82,7 @@ class Load:
         for pile in self.piles:
             if pile.plug == CHARGING:
                 ma[pile.phase] += pile.allowed_ma
+            ma[pile.phase] += pile.hidden_ma
         s_va = sum(ma) * 220 // 1000
         return Meter(
             now_ms, s_va, s_va * 95 // 100, s_va * 31 // 100, (ma[0], ma[1], ma[2]), (MV, MV, MV), None, now_ms, ""
@@ -131,6 +137,8 @@ class Street:
         sent, self.air.down = self.air.down, []
         for setpoint in sent:
             pile = self.piles[setpoint.charger]
+            if pile.deaf:
+                continue
             pile.allowed_ma, pile.epoch, pile.seq = setpoint.ma, setpoint.epoch, setpoint.seq
 
     def come(self, name: str) -> Street:
