@@ -57,6 +57,8 @@ class Scribe:
             self._thread.join(within_s)
         if self._thread.is_alive():
             log.warning("the disk does not answer: the last journal lines and values are not written")
+        if self._error is not None:
+            log.error("while writing", exc_info=self._error)
 
     def _work(self) -> None:
         while (act := self._queue.get()) is not None:
