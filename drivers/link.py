@@ -65,6 +65,10 @@ class _Dial(threading.Thread):
         self.done.set()
 
 
+class _DialError(ConnectionError):
+    """paho wants to dial by itself: after a broker has refused this version of MQTT it would try an older one."""
+
+
 class _Client(mqtt.Client):
     """paho on a connection that stands already: by itself it would dial in the calling thread."""
 
@@ -73,7 +77,7 @@ class _Client(mqtt.Client):
     def _create_socket_connection(self) -> socket.socket:
         wire, self.wire = self.wire, None
         if wire is None:
-            raise ConnectionError("paho wants to dial by itself")
+            raise _DialError
         return wire
 
 
@@ -252,7 +256,10 @@ class Link:
         # a burst in any case, for a flood must not keep the tick waiting.
         for _ in range(BURST_MAX if readable else 0):
             before = self.heard
-            self._client.loop_read()
+            try:
+                self._client.loop_read()
+            except _DialError:
+                self.trouble = f"{self.where} refuses MQTT 3.1.1. Is it an MQTT broker, and does it speak that version?"
             if self.heard == before or self._client.socket() is None:
                 return
 

@@ -64,6 +64,7 @@ def run(
     notifier = Notifier.from_environment()
     scribe = Scribe(patient=clock is not None)
     with ExitStack() as last:
+        last.callback(quietly, notifier.close)
         last.callback(quietly, scribe.close)
         if memory is None and state is not None:
             memory = state.memory

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -223,3 +226,17 @@ def test_host_boot_with_rtc_1970_keeps_the_strictest_window() -> None:
     for wall, limit in ((None, 500), (EVENING_S, 800)):
         yard = Yard(config, wall=lambda _, wall=wall: wall).play(1)  # type: ignore[misc]
         assert yard.controller._snapshot().limit_permille == limit
+
+
+@pytest.mark.parametrize(("day", "minutes"), [("2026-03-28", 0), ("2026-10-24", 120), ("2026-11-01", 60)])
+def test_host_dst_change_keeps_windows_by_the_clock_on_the_wall(day: str, minutes: int) -> None:
+    """H8: a window from 02:00 to 03:00 is not there in the short night, holds twice in the long one, once else."""
+    window = '[[area.windows]]\nfrom = "02:00"\nto = "03:00"\nlimit_pct = 50\n'
+    config = replace(area(more=window), timezone="Europe/Berlin")
+    evening_s = datetime.fromisoformat(f"{day} 22:00").replace(tzinfo=ZoneInfo("Europe/Berlin")).timestamp()
+    controller = Yard(config).play(1).controller
+    held = 0
+    for minute in range(12 * 60):
+        controller.wall_s = evening_s + 60 * minute
+        held += controller._snapshot().limit_permille == 500
+    assert held == minutes

@@ -150,6 +150,16 @@ def test_refused_credentials_are_said_once_and_tried_again(broker: FakeBroker) -
     assert link.trouble == ""
 
 
+def test_a_refused_version_of_mqtt_is_said_and_tried_again(broker: FakeBroker) -> None:
+    """CONNACK 1: no end of the process (paho would dial by itself here), and a broker that learns it is taken."""
+    broker.connack = 1
+    link = link_to(broker)
+    troubles = pump_until(link, lambda: broker.connections >= 3)
+    assert any("refuses MQTT 3.1.1" in trouble for trouble in troubles)
+    broker.connack = 0
+    pump_until(link, lambda: link.connected)
+
+
 def test_a_refused_subscription_is_tried_again(broker: FakeBroker) -> None:
     """SUBACK 0x80: not connected, said so, and mended when the ACL is."""
     broker.suback = 0x80
