@@ -27,6 +27,8 @@ from edge.scribe import Scribe
 if TYPE_CHECKING:
     from types import FrameType
 
+    from drivers.link import Link
+    from edge.memory import Memory
     from edge.planning import Runner
     from edge.state import State
 
@@ -61,33 +63,17 @@ def run(
     """
     with suppress(ValueError):  # a standard error without a file
         faulthandler.enable()  # a watchdog that loses patience (SIGABRT) leaves word where the cycle hung
-    notifier = Notifier.from_environment()
-    scribe = Scribe(patient=clock is not None)
     with ExitStack() as last:
+        notifier = Notifier.from_environment()
         last.callback(quietly, notifier.close)
+        scribe = Scribe(patient=clock is not None)
         last.callback(quietly, scribe.close)
-        if memory is None and state is not None:
-            memory = state.memory
-        store = MemoryFile(memory, config.area_id, scribe.do)
+        store = MemoryFile(state.memory if state and memory is None else memory, config.area_id, scribe.do)
         learned = store.load()
         book = Journal(journal, do=scribe.do)
         last.callback(quietly, book.close)
         ticks: LockstepClock | RealClock = LockstepClock(*clock) if clock else RealClock(TICK_MS)
-        meters = _meters(config)
-        for meter in meters:
-            if meter is not None:
-                last.callback(quietly, meter.close)
-        chargers = _chargers(config, bench=clock is not None)
-        last.callback(quietly, chargers.close)
-        # In virtual time the planner answers in place; on a gateway it has a process of its own, and the tick never
-        # waits.
-        runner: Runner = Inline() if clock else Beside()
-        last.callback(quietly, runner.close)
-        assert meters[0] is not None  # noqa: S101 - the transformer's is always there
-        stored_epoch = state.epoch if state else 0
-        controller = Controller(
-            config, meters[0], chargers, book, runner, learned, tuple(meters[1:]), stored_epoch=stored_epoch
-        )
+        controller, link = _wire(config, book, learned, state.epoch if state else 0, bench=bool(clock), last=last)
         _listen_to_signals(ticks)
         note = _announce(config, book, state)
 
@@ -96,11 +82,31 @@ def run(
             if state is not None:
                 state.keep(controller.epoch, now_ms, scribe.do)
 
-        code = live(controller, ticks, chargers.link, notifier, keep, note)
+        code = live(controller, ticks, link, notifier, keep, note)
         if code == 0:  # what a broken run has learned may be what was wrong with it
             quietly(lambda: store.save(controller.memory))
     log.info("%s: stopped", config.area_id)
     return code
+
+
+def _wire(
+    config: cfg.AreaConfig, book: Journal, learned: Memory, stored_epoch: int, *, bench: bool, last: ExitStack
+) -> tuple[Controller, Link]:
+    """The controller with its meters, chargers and planner; ``last`` closes them."""
+    meter, *feeder_meters = _meters(config)
+    for one in (meter, *feeder_meters):
+        if one is not None:
+            last.callback(quietly, one.close)
+    chargers = _chargers(config, bench=bench)
+    last.callback(quietly, chargers.close)
+    # In virtual time the planner answers in place; on a gateway it has a process of its own, and the tick never waits.
+    runner: Runner = Inline() if bench else Beside()
+    last.callback(quietly, runner.close)
+    assert meter is not None  # noqa: S101 - the transformer's is always there
+    controller = Controller(
+        config, meter, chargers, book, runner, learned, tuple(feeder_meters), stored_epoch=stored_epoch
+    )
+    return controller, chargers.link
 
 
 def _listen_to_signals(ticks: LockstepClock | RealClock) -> None:

@@ -24,6 +24,8 @@ log = logging.getLogger("taiqu")
 
 FORMAT = 1
 FILE_MAX = 4_000_000
+ASIDE_MAX = 9
+"""So many damaged files are kept for a person to look at; the next one takes the place of the last."""
 RETRY_MS = 60_000
 """What could not be written is tried again after so long."""
 _HEAD = ("taiqu", "v", "generation", "bytes", "sha256")
@@ -142,14 +144,14 @@ class Vault:
         """One file: (generation, data). Raises OSError, or ValueError when it is not what was written."""
         with path.open("rb") as file:
             raw = file.read(FILE_MAX)
-        first, newline, body = raw.partition(b"\n")
-        head = json.loads(first if newline or not self._plain else raw)
-        if self._plain and not (isinstance(head, dict) and "taiqu" in head):
+        first, _, body = raw.partition(b"\n")
+        if self._plain and not first.startswith(b'{"taiqu":'):
             return 0, json.loads(raw)
-        return _check(head, self.what, body)
+        return _check(json.loads(first), self.what, body)
 
     def _put_aside(self, path: Path, err: Exception) -> None:
-        aside = path.with_name(path.name + ".bad")
+        names = [path.with_name(f"{path.name}.bad{number}") for number in ("", *range(2, ASIDE_MAX + 1))]
+        aside = next((name for name in names if not name.exists()), names[-1])
         try:
             path.replace(aside)
         except OSError:

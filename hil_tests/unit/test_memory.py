@@ -420,15 +420,16 @@ def test_saved_and_loaded_again(tmp_path: Path) -> None:
     assert {p.name for p in tmp_path.iterdir()} == {"memory.json", "memory.json.2.bad"}
 
 
-def test_a_memory_of_before_there_were_generations_is_taken(tmp_path: Path) -> None:
-    """One plain JSON object, as earlier versions wrote it: loaded, and replaced only when there is a newer one."""
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_memory_of_before_there_were_generations_is_taken(tmp_path: Path, indent: int | None) -> None:
+    """One plain JSON object, as earlier versions wrote it or a person laid it out: in force until there is a newer."""
     path, old = tmp_path / "memory.json", day(Memory(), 50_000.0)
-    path.write_text(json.dumps({"area": "west", **old.as_json()}), encoding="utf-8")
-    store = MemoryFile(path, "west")
+    path.write_text(json.dumps({"area": "taiqu", **old.as_json()}, indent=indent), encoding="utf-8")
+    store = MemoryFile(path, "taiqu")
     assert store.load().as_json() == old.as_json()
     for base_va in (70_000.0, 90_000.0):
         store.save(day(Memory(), base_va))
-        assert MemoryFile(path, "west").load().as_json() == day(Memory(), base_va).as_json()
+        assert MemoryFile(path, "taiqu").load().as_json() == day(Memory(), base_va).as_json()
 
 
 def fill_disk(monkeypatch: pytest.MonkeyPatch, number: int) -> None:

@@ -202,7 +202,10 @@ def test_host_power_cut_truncates_a_file_at_any_byte(tmp_path: Path) -> None:
             (tmp_path / "v.2").write_bytes(newest)
             (tmp_path / name).write_bytes(data[:length])
             assert found(tmp_path) == other
-            assert (tmp_path / f"{name}.bad").read_bytes() == data[:length]
+            (aside,) = tmp_path.glob("*.bad")
+            assert aside.name == f"{name}.bad"
+            assert aside.read_bytes() == data[:length]
+            aside.unlink()
 
 
 def test_host_power_cut_flips_any_bit(tmp_path: Path) -> None:
@@ -323,6 +326,15 @@ def test_host_downgrade_a_newer_format_or_another_value_is_ignored_and_put_aside
     assert found(tmp_path) == VALUES[0]
     assert (tmp_path / "v.2.bad").read_bytes() == theirs
     assert "v.2.bad" in caplog.text
+
+
+def test_damaged_files_are_kept_for_a_person_to_look_at(tmp_path: Path) -> None:
+    """None takes the place of another, up to nine; a folder does not fill without end."""
+    for k in range(12):
+        (tmp_path / "v").write_bytes(b"%d" % k)
+        assert found(tmp_path) is None
+    kept = sorted((p.name, p.read_bytes()) for p in tmp_path.iterdir())
+    assert kept == [("v.bad", b"0"), *((f"v.bad{n}", b"%d" % (n - 1)) for n in range(2, 9)), ("v.bad9", b"11")]
 
 
 def test_what_the_reader_does_not_understand_is_damage(tmp_path: Path) -> None:
