@@ -19,6 +19,7 @@ from edge.schema import (
     Number,
     OneOf,
     in_file_units,
+    parse,
     read_clock,
     read_endpoint,
     read_file,
@@ -43,6 +44,7 @@ __all__ = [
     "ConfigError",
     "LimitWindow",
     "MeterConfig",
+    "from_text",
     "in_valley",
     "limit_permille_at",
     "load",
@@ -246,7 +248,12 @@ def _meter_keys(models: Collection[str]) -> tuple[Key, ...]:
 # ---------------------------------------------------------------------------------------------------------- loading
 def load(path: Path, meter_models: Collection[str] = ("eastron_sdm630",)) -> AreaConfig:
     """Read and check one area's file. Raises ConfigError with every problem found, one line each."""
-    return _build(read_file(path), path, meter_models)
+    return from_text(read_file(path), path, meter_models)
+
+
+def from_text(text: str, path: Path, meter_models: Collection[str]) -> AreaConfig:
+    """Check one area's configuration as it stands, or once stood, in ``path``. Raises ConfigError as ``load``."""
+    return _build(parse(text, path.name), path, meter_models)
 
 
 def _build(raw: dict[str, Any], path: Path, meter_models: Collection[str]) -> AreaConfig:

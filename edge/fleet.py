@@ -80,6 +80,8 @@ class Fleet:
     depart_of: Callable[[Wish | None, int], int]
     grant_now: Callable[[str], bool] = lambda _charger: True
     """May this charger be charged at once this month still? Asked once a session; a yes is counted."""
+    stored_epoch: int = 0
+    """The newest epoch of an earlier run of this controller, as far as its disk remembers."""
     epoch: int = 0
     newest_epoch: int = 0
     """The newest epoch of another controller."""
@@ -199,8 +201,9 @@ class Fleet:
     def begin_epoch(self) -> None:
         """Become the newest controller of the area. Called once, when the start-up rule is fulfilled."""
         echoed = Counter(unit.state.epoch for unit in self.units.values() if unit.state is not None)
-        near = self.epoch + EPOCH_JUMP_MAX
-        self.epoch = max((e for e, count in echoed.items() if e <= near or count > 1), default=0) + 1
+        near = max(self.epoch, self.stored_epoch) + EPOCH_JUMP_MAX
+        seen = max((e for e, count in echoed.items() if e <= near or count > 1), default=0)
+        self.epoch = max(self.stored_epoch, seen) + 1
         self.rival = False
         for unit in self.units.values():
             if unit.state is not None and unit.state.epoch >= self.epoch:

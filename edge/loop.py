@@ -77,10 +77,13 @@ class Controller:
         runner: Runner | None = None,
         memory: Memory | None = None,
         feeder_meters: tuple[MeterPort | None, ...] = (),
+        stored_epoch: int = 0,
     ) -> None:
         self.config, self.chargers, self.journal = config, chargers, journal
         self.zone = ZoneInfo(config.timezone)
-        self.fleet = Fleet(config.chargers, config.charging, self._depart_ms, self._grant_now)
+        self.fleet = Fleet(
+            config.chargers, config.charging, self._depart_ms, self._grant_now, stored_epoch=stored_epoch
+        )
         self.memory = memory or Memory()
         self.runner = runner or Inline()
         self.planned_ms = NEVER
@@ -112,6 +115,8 @@ class Controller:
         self.wall_s: float | None = None
         self._wall_at_zero_s: float | None = None
         self.now_ms = 0
+        self.done_ms = NEVER
+        """When the last whole cycle began: decided, guarded, handed over."""
         self.quiet_until_ms = NEVER
         self._learned_ms = NEVER
         self._reasons: list[str] = []
@@ -128,6 +133,8 @@ class Controller:
             self.guard = watch.start(self.now_ms, self.config.meter.serial, serials)
         self._mind_wall()
         self.fleet.hear(self.chargers.take(), self.now_ms)
+        if moment.gap:
+            self._mind_gap(moment.gap)
         self._read_meters()
         self._plan()
         snapshot = self._snapshot()
@@ -139,6 +146,7 @@ class Controller:
         sent = 0 if self.guard.mode == watch.STARTING else self._send(commands)
         self._learn()
         self._report(snapshot, commands, sent)
+        self.done_ms = self.now_ms
 
     def decide(self, snapshot: Snapshot) -> tuple[Command, ...]:
         """Control proposes, the guard disposes."""
@@ -179,7 +187,28 @@ class Controller:
             for c in self.fleet.view(self.now_ms)
         ]
         sent = self._send(tuple(commands))
-        log.info("stopping: %d chargers lowered to their fallback", sent)
+        log.info("%s: %d chargers lowered to their fallback", self.config.area_id, sent)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch this controller commands with; 0 before it has any authority."""
+        return self.fleet.epoch
+
+    @property
+    def status(self) -> str:
+        """How it stands, in one line."""
+        mode = MODES[self.guard.mode] if self.guard else MODES[0]
+        return "; ".join(word for word in (mode, self.gauge.trouble, self.chargers.trouble) if word)
+
+    def _mind_gap(self, why: str) -> None:
+        """Nobody has decided for a while, and much may have changed: come down, then begin as after a start."""
+        log.warning("%s: %s: begins as after a start", self.config.area_id, why)
+        self.stop()
+        self._lose_authority()
+
+    def _lose_authority(self) -> None:
+        if self.guard is not None:
+            self.guard = watch.start(self.now_ms)._replace(trust=self.guard.trust, feeders=self.guard.feeders)
 
     def _mind_wall(self) -> None:
         """A wall clock that was set, or set right: departures are wall time and have moved on ours."""
@@ -352,8 +381,8 @@ class Controller:
             self.fleet.rival = False
             self.quiet_until_ms = self.now_ms + RIVAL_MS
             log.warning("another controller commands this area (epoch %d): silent for 10 min", self.fleet.newest_epoch)
-        if self.now_ms < self.quiet_until_ms and self.guard is not None:
-            self.guard = watch.start(self.now_ms)._replace(trust=self.guard.trust, feeders=self.guard.feeders)
+        if self.now_ms < self.quiet_until_ms:
+            self._lose_authority()
 
     def _send(self, commands: tuple[Command, ...]) -> int:
         """What is due leaves now, lowerings first; what the broker does not take is not sent later."""

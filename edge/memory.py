@@ -7,21 +7,16 @@ planner reads it, and control does not need it.
 
 from __future__ import annotations
 
-import errno
-import json
-import logging
-import os
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from edge.config import ConfigError
+from edge.scribe import at_once
+from edge.vault import Kept, Vault
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
-
-log = logging.getLogger("taiqu")
 
 QUARTERS = 96
 DAY_MIN = 1440
@@ -230,14 +225,19 @@ def day_one(minute: float) -> float:
 
 
 SAVE_MS = 3_600_000
-FILE_MAX = 1_000_000
 
 
 class MemoryFile:
-    """Keeps a memory in a file, once an hour and at the end. What cannot be read or written is said, and not needed."""
+    """Keeps a memory in a file, once an hour and at the end. What cannot be read or written is said, and not needed.
 
-    def __init__(self, path: Path | None, area: str = "") -> None:
-        self.path, self.area = path, area
+    ``do`` has it written: a ``Scribe``'s, so that nobody waits for the disk.
+    """
+
+    def __init__(
+        self, path: Path | None, area: str = "", do: Callable[[Callable[[], object]], object] = at_once
+    ) -> None:
+        self.path, self.area, self._do = path, area, do
+        self._kept = None if path is None else Kept(Vault(path, "memory", plain=True))
         self._saved_ms: int | None = None
 
     def load(self) -> Memory:
@@ -245,54 +245,36 @@ class MemoryFile:
 
         Raises ConfigError when it is another area's, OSError when nothing could be kept there.
         """
-        if self.path is None:
+        if self._kept is None:
             return Memory()
-        self._try_out(self.path)
-        try:
-            with self.path.open(encoding="utf-8") as file:
-                data = json.loads(file.read(FILE_MAX))
-            memory = Memory.from_json(data)
-        except FileNotFoundError:
-            return Memory()
-        except (OSError, ValueError, RecursionError) as err:
-            aside = self.path.with_name(self.path.name + ".bad")
-            log.warning("memory %s: %s. Learning begins anew; the file is now %s", self.path, err, aside.name)
-            with suppress(OSError):
-                self.path.replace(aside)
-            return Memory()
+        self._kept.vault.try_out()
+        memory = self._kept.vault.load(self._read)
+        return Memory() if memory is None else memory
+
+    def _read(self, data: dict[str, Any]) -> Memory:
+        memory = Memory.from_json(data)
         if self.area and (other := str(data.get("area", self.area))) != self.area:
             raise ConfigError(
                 [f"--memory {self.path} is what area {other[:40]} has learned, not {self.area}. Choose another file."]
             )
         return memory
 
-    @staticmethod
-    def _try_out(path: Path) -> None:
-        """Can a file be written there? Better asked at the start than found out after a night. Raises OSError."""
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        beside = path.with_name(path.name + ".new")
-        with beside.open("a", encoding="utf-8"):
-            pass
-        beside.unlink()
-
     def keep(self, memory: Memory, now_ms: int) -> None:
-        """Save it when an hour has passed."""
+        """Save it when an hour has passed; what failed is tried again before."""
         if self._saved_ms is None:
             self._saved_ms = now_ms
         elif now_ms - self._saved_ms >= SAVE_MS:
             self._saved_ms = now_ms
-            self.save(memory)
+            self._take(memory)
+        if self._kept is not None:
+            self._kept.step(now_ms, self._do)
 
     def save(self, memory: Memory) -> None:
-        """Write it beside and move it into place, so that a power cut leaves the old one."""
-        if self.path is None:
-            return
-        beside = self.path.with_name(self.path.name + ".new")
-        try:
-            beside.write_text(json.dumps({"area": self.area, **memory.as_json()}), encoding="utf-8")
-            beside.replace(self.path)
-        except OSError as err:
-            log.warning("memory %s: %s. What was learned is not kept", self.path, err.strerror or err)
-            with suppress(OSError):
-                beside.unlink(missing_ok=True)
+        """Save it now."""
+        if self._kept is not None:
+            self._take(memory)
+            self._kept.step(0, self._do)
+
+    def _take(self, memory: Memory) -> None:
+        if self._kept is not None:
+            self._kept.set({"area": self.area, **memory.as_json()})

@@ -336,8 +336,8 @@ def _checked_host(host: str, example: str) -> str:
 
 
 # --------------------------------------------------------------------------------------------------------- the file
-def read_file(path: Path) -> dict[str, Any]:
-    """Read a TOML file, its decimals exact. A UTF-8 byte order mark is accepted. Raises ConfigError."""
+def read_file(path: Path) -> str:
+    """Read a file of UTF-8 text; a byte order mark is accepted. Raises ConfigError."""
     try:
         with path.open("rb") as stream:
             data = stream.read(MAX_FILE_BYTES + 1)
@@ -353,14 +353,14 @@ def read_file(path: Path) -> dict[str, Any]:
     if len(data) > MAX_FILE_BYTES:
         raise ConfigError([f"{path.name}: is larger than {MAX_FILE_BYTES >> 10} KiB. Is this the right file?"])
     try:
-        text = data.decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise ConfigError([f"{path.name}: line {line} is not UTF-8. Save the file as UTF-8 and try again."]) from error
-    return _parse(text, path.name)
 
 
-def _parse(text: str, file: str) -> dict[str, Any]:
+def parse(text: str, file: str) -> dict[str, Any]:
+    """Read TOML, its decimals exact; ``file`` is its name in messages. Raises ConfigError."""
     try:
         return tomllib.loads(text, parse_float=_exact)
     except tomllib.TOMLDecodeError as error:

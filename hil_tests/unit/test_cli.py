@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from drivers.broker import BrokerChild
+from edge.vault import Vault
 from hil_tests.rig.meter import MeterServer
 from hil_tests.rig.plant import Busbar
 from tools.cli import main
@@ -255,6 +256,24 @@ def test_wrong_option_is_exit_code_2() -> None:
 def test_run_refuses_an_unwritable_journal(area: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     """A journal that cannot be opened is said before anything is controlled."""
     assert "/proc/nowhere/journal" in fails(capsys, "run", str(area()), "--journal", "/proc/nowhere/journal")
+
+
+def test_run_refuses_a_state_folder_that_is_a_file(
+    area: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A state folder that cannot be one is said before anything is controlled."""
+    path = area()
+    assert str(path) in fails(capsys, "run", str(path), "--state", str(path))
+
+
+def test_run_refuses_the_state_of_another_area(
+    area: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One folder for two areas is one line that says whose it is."""
+    folder = tmp_path / "state"
+    folder.mkdir()
+    Vault(folder / "epoch.json", "epoch").save({"area": "east", "epoch": 3})
+    assert "is the state of area east, not west" in fails(capsys, "run", str(area()), "--state", str(folder))
 
 
 def test_example_passes_its_own_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -328,6 +328,41 @@ def test_beside_killed_at_rest_is_back_with_the_second_question_at_the_latest(be
     assert answers[1] == answer(question("c"))
 
 
+def test_host_planner_hangs_and_is_replaced(beside: Beside, monkeypatch: pytest.MonkeyPatch) -> None:
+    """H1: a planner that works on one question for too long is ended: no answer to that one, and one to the next."""
+    beside.ask(question())
+    finish(beside)
+    (pid,) = workers(beside)
+    os.kill(pid, signal.SIGSTOP)
+    beside.ask(question("b"))
+    assert beside.take() is None
+    assert beside.busy
+    monkeypatch.setattr("edge.planning.HUNG_MS", -1)
+    assert beside.take() is None
+    assert finish(beside) is None
+    monkeypatch.undo()
+    beside.ask(question("c"))
+    assert finish(beside) == answer(question("c"))
+    assert pid not in workers(beside)
+
+
+def test_host_planner_hangs_and_the_controller_ends_all_the_same() -> None:
+    """H1: a process that is asked to end is not kept alive, a zombie, by a planner that makes no headway."""
+    script = (
+        "import os, signal, sys\n"
+        "from edge.planning import Beside, Question\n"
+        "if __name__ == '__main__':\n"
+        "    runner = Beside()\n"
+        "    runner.ask(Question((), (), (), 220000, 1.0))\n"
+        "    while runner.busy: pass\n"
+        "    os.kill(next(iter(runner._pool._processes)), signal.SIGSTOP)\n"
+        "    runner.ask(Question((), (), (), 220000, 1.0))\n"
+        "    runner.close()\n"
+        "    sys.exit(70)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script], timeout=30, check=False).returncode == 70
+
+
 @pytest.mark.parametrize("stuck", [False, True])
 def test_beside_closes_at_once(*, stuck: bool) -> None:
     """Leaving waits for no answer, not even that of a process that makes no headway; closing twice is no error."""
