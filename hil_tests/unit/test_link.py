@@ -384,6 +384,27 @@ def test_last_words_do_not_wait_for_a_broker_that_takes_nothing(broker: FakeBrok
     assert 200 <= monotonic_ms() - began_ms < DEADLINE_MS
 
 
+def test_last_words_are_written_to_a_broker_that_is_slow(broker: FakeBroker) -> None:
+    """What did not fit into the wire at once leaves as soon as the broker reads again, and the last of it arrives."""
+    link = link_to(broker)
+    pump_until(link, lambda: link.connected)
+    raw = link._client.socket()
+    assert isinstance(raw, socket.socket)
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    broker.reads = False
+    while not link._client.want_write():
+        link.publish("taiqu/a/p1/dn/set", "x" * 1000)
+    assert link.publish("taiqu/a/p1/dn/set", "come down")
+    broker.reads = True
+    link.flush(DEADLINE_MS)
+    assert not link._client.want_write()
+    link.close()
+    end_ms = monotonic_ms() + DEADLINE_MS
+    while not broker.published or broker.published[-1][-9:] != b"come down":
+        assert monotonic_ms() < end_ms
+        time.sleep(0.01)
+
+
 def test_host_exception_in_a_dial_surfaces_in_the_tick(monkeypatch: pytest.MonkeyPatch) -> None:
     """H18, H19: what nobody expects of a dial, as no memory, is not the silent end of all attempts."""
 

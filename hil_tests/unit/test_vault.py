@@ -190,7 +190,7 @@ def test_the_power_cut_test_finds_a_vault_that_does_not_flush(
     assert wrong
 
 
-def test_host_power_cut_truncates_a_file_at_any_byte(tmp_path: Path) -> None:
+def test_host_power_cut_truncates_a_file_at_any_byte(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """H3: the newest file, or the older one, cut at every byte: what is left is the other generation, or none."""
     vault = Vault(tmp_path / "v", "value")
     for value in VALUES[:2]:
@@ -206,6 +206,7 @@ def test_host_power_cut_truncates_a_file_at_any_byte(tmp_path: Path) -> None:
             assert aside.name == f"{name}.bad"
             assert aside.read_bytes() == data[:length]
             aside.unlink()
+    assert "(it ends after 10 bytes)" in caplog.text
 
 
 def test_host_power_cut_flips_any_bit(tmp_path: Path) -> None:
