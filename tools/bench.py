@@ -45,7 +45,7 @@ COLUMNS = (
     ("p99_ms", "p99 ms", 2),
 )
 
-WORST = ("minutes_", "longest_", "margin_", "feeder_peak_")
+WORST = ("minutes_", "longest_", "margin_", "feeder_peak_", "feeder_residents_")
 """Of these the highest of all nights is told, not the median: a minute over in one night of ten is a minute over."""
 
 

@@ -368,11 +368,15 @@ class ClosedLoop:
         }
 
     def _feeder_figures(self) -> dict[str, float]:
-        """How full the feeder's fullest phase was in % of its limit, and for how many minutes above 95 % of it."""
+        """The feeder's fullest phase in % of its limit, residents alone too; minutes above 95 % that cars cause."""
         if not self.feeder_a:
             return {}
-        full_pct = phase_minutes(self.feeder_a).max(axis=1) / self.feeder_limit_a * 100.0
-        return {"feeder_peak_pct": float(full_pct.max()), "feeder_above_95_min": float((full_pct > 95.0).sum())}
+        limit_a = self.feeder_limit_a
+        return {
+            "feeder_peak_pct": float(phase_minutes(self.feeder_a).max()) / limit_a * 100.0,
+            "feeder_residents_peak_pct": float(phase_minutes(self.feeder_base_a).max()) / limit_a * 100.0,
+            "feeder_above_95_min": phase_minutes_over(self.feeder_a, self.feeder_base_a, limit_a * 0.95),
+        }
 
 
 def uncontrolled(night: Night) -> ClosedLoop:

@@ -221,6 +221,9 @@ def test_uncontrolled_night_overloads() -> None:
     assert figures["minutes_over"] > 100
     assert figures["minutes_over_feeder"] > 100
     assert figures["feeder_peak_pct"] > 200.0
+    # Residents alone are above 95 % of the limit for 41 minutes of this evening: those are not the cars'.
+    assert figures["feeder_residents_peak_pct"] == pytest.approx(102.4, abs=0.1)
+    assert figures["minutes_over_feeder"] <= figures["feeder_above_95_min"] < 255
 
 
 def test_piles_outside_control_are_residents_without_control_too() -> None:
