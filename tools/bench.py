@@ -14,6 +14,7 @@ from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edge.planning import leave_with_parent
+from tools import wires
 from tools.errors import UserError
 
 if TYPE_CHECKING:
@@ -59,8 +60,16 @@ class Job(NamedTuple):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of ``taiqu bench``."""
-    parser.add_argument("what", choices=("control",), help="what to measure")
+    """Declare what ``taiqu bench`` can measure."""
+    kinds = parser.add_subparsers(required=True, metavar="WHAT")
+    _add_control(kinds.add_parser("control", help="the control law against known rules and the optimum"))
+    wires.add_promises(kinds.add_parser("promises", help="reaction times to faults, on real wires in real time"))
+    wires.add_soak(kinds.add_parser("soak", help="memory and disk of the daemon, a virtual day and hours in real time"))
+
+
+def _add_control(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``taiqu bench control``."""
+    parser.set_defaults(run=run)
     parser.add_argument(
         "--case", action="append", metavar="NAME", help="only this case; may be repeated; list: name them all"
     )

@@ -79,9 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     why.add_arguments(verb)
     verb.set_defaults(run=why.run)
 
-    verb = verbs.add_parser("bench", help="measure the control law against known rules and the optimum")
-    bench.add_arguments(verb)
-    verb.set_defaults(run=bench.run)
+    bench.add_arguments(verbs.add_parser("bench", help="measure: the control law, the promises, memory and disk"))
 
     verb = verbs.add_parser("example", help="print a commented example area.toml")
     verb.set_defaults(run=_example)

@@ -14,6 +14,8 @@ import numpy as np
 from edge.core import lease as leases
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from hil_tests.rig.plant import Plant
 
 UNPLUGGED, WAITING, CHARGING, FINISHED = 0, 1, 2, 3
@@ -45,7 +47,7 @@ class Chargers:
         self._ends_s = np.full(count, -np.inf)
         self._allowed_ma = np.full(count, float(fallback_ma))
         self._beat_s = np.full(count, np.inf)
-        self._eager_until_s = -np.inf
+        self._eager_until_s = np.full(count, -np.inf)
         self._said_a = np.zeros(count)
         self._said_plug = np.full(count, UNPLUGGED)
         # Spread, so that a night does not begin with everybody's heartbeat in the same second for ever.
@@ -62,9 +64,11 @@ class Chargers:
         self.plant.pilot_a[:] = self._allowed_ma / 1000.0
 
     def obey(self, charger: str, payload: bytes) -> None:
-        """One setpoint from the wire."""
-        s = json.loads(payload)
-        asked = leases.Setpoint(s["epoch"], s["seq"], s["boot"], s["tick_ms"], s["ma"], s["lease_ms"])
+        """One setpoint from the wire; what cannot be read, or is for nobody here, is refused."""
+        asked = _read(payload)
+        if asked is None or charger not in self.index:
+            self.refused += 1
+            return
         self.judge(self.index[charger], asked)
 
     def judge(self, k: int, asked: leases.Setpoint) -> None:
@@ -98,16 +102,17 @@ class Chargers:
         speaking = np.flatnonzero(speak)
         self._said_a[speaking] = plant.current_a[speaking]
         self._said_plug[speaking] = plug[speaking]
-        most_s = EAGER_BEAT_S if plant.second < self._eager_until_s else np.inf
+        most_s = np.where(plant.second < self._eager_until_s, EAGER_BEAT_S, np.inf)
         beat_s = np.where(self._allowed_ma > self.fallback_ma, self._beat_s, most_s)[speaking]
         self._due_s[speaking] = plant.second + np.minimum(HEARTBEAT_S[plug[speaking]], beat_s)
         self._dirty[:] = False
         return [(int(k), int(plug[k])) for k in speaking]
 
-    def speak_up(self) -> None:
-        """The chargers have a broker, or have it again: each says its state next, and more often for a while."""
-        self._dirty[:] = True
-        self._eager_until_s = self.plant.second + EAGER_S
+    def speak_up(self, which: Sequence[int]) -> None:
+        """These have a broker, or have it again: each says its state next, and more often for a while."""
+        at = list(which)
+        self._dirty[at] = True
+        self._eager_until_s[at] = self.plant.second + EAGER_S
 
     def allowed_ma(self) -> tuple[int, ...]:
         """What each charger allows its car now, mA."""
@@ -134,3 +139,13 @@ class Chargers:
             f'"ma":[{a},{b},{c}],"w":{w},"wh":{wh},"allowed_ma":{allowed_ma},'
             f'"lease_ms":{lease_ms},"fallback_ma":{self.fallback_ma},"max_ma":{max_ma}}}'
         )
+
+
+def _read(payload: bytes) -> leases.Setpoint | None:
+    """A setpoint as it came off the wire, None when it is none: a charger in the field does not trust its wire."""
+    try:
+        s = json.loads(payload)
+        asked = leases.Setpoint(s["epoch"], s["seq"], s["boot"], s["tick_ms"], s["ma"], s["lease_ms"])
+    except (ValueError, KeyError, TypeError):
+        return None
+    return asked if all(type(value) is int for value in asked) else None
