@@ -70,22 +70,27 @@ def vet(state: State, shown: Snapshot, commands: tuple[Command, ...], settings: 
 
 
 def _last_line(shown: Snapshot, commands: tuple[Command, ...], authority: bool) -> tuple[Command, ...]:
-    """Whatever was thought above: more than it has, and more than its fallback, is told to nobody without authority."""
-    rows = shown.chargers
-    high = [k for k, (c, row) in enumerate(zip(commands, rows)) if c.ma > row.fallback_ma or c.ma > row.set_ma]
-    stopped = [k for k in high if not _passes(rows[k], commands[k], authority)]
+    """Whatever was thought above: more than it has, and more than its fallback, is told to nobody without authority.
+
+    A lowering always passes.
+    """
+    raised = [
+        k
+        for k, (c, row) in enumerate(zip(commands, shown.chargers))
+        if c.ma > row.fallback_ma and (c.ma > row.set_ma or c.ma > row.possible_ma)
+    ]
+    stopped = [k for k in raised if not _passes(shown.chargers[k], commands[k], authority)]
     if not stopped:
         return commands
     out = list(commands)
     for k in stopped:
-        out[k] = _lower(commands[k], _present(rows[k]), HOLD, False)
+        out[k] = _lower(commands[k], _present(shown.chargers[k]), HOLD, False)
     return tuple(out)
 
 
 def _passes(charger: Charger, command: Command, authority: bool) -> bool:
-    """May this leave? A lowering always; what is not above the fallback; all else with authority, to who is heard."""
-    lowers: bool = command.ma <= _present(charger) or command.ma <= charger.fallback_ma
-    return lowers or (authority and not charger.silent and MIN_MA <= command.ma <= charger.max_ma)
+    """May a raise above the fallback leave? With authority, to who is heard, what a charger can take."""
+    return authority and not charger.silent and MIN_MA <= command.ma <= charger.max_ma
 
 
 def _in_order(snapshot: Snapshot, commands: tuple[Command, ...]) -> tuple[Command, ...]:
