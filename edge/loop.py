@@ -129,8 +129,9 @@ class Controller:
         """One cycle. Inputs are read here, once; every setpoint of the tick leaves here."""
         self.now_ms, self.wall_s = moment.now_ms, moment.wall_s
         if self.guard is None:
-            serials = tuple(f.meter.serial if f.meter else "" for f in self.config.feeders)
-            self.guard = watch.start(self.now_ms, self.config.meter.serial, serials)
+            serial = self._serial("", self.config.meter)
+            behind = tuple(self._serial(f.id, f.meter) for f in self.config.feeders)
+            self.guard = watch.start(self.now_ms, serial, behind)
         self._mind_wall()
         self.fleet.hear(self.chargers.take(), self.now_ms)
         if moment.gap:
@@ -145,6 +146,7 @@ class Controller:
         self._mind_rival()
         sent = 0 if self.guard.mode == watch.STARTING else self._send(commands)
         self._learn()
+        self._note_serials()
         self._report(snapshot, commands, sent)
         self.done_ms = self.now_ms
 
@@ -171,6 +173,17 @@ class Controller:
         return tuple(
             c._replace(silent=True, possible_ma=max(c.possible_ma, c.max_ma)) if c.id in names else c for c in view
         )
+
+    def _serial(self, feeder: str, meter: cfg.MeterConfig | None) -> str:
+        """What a meter must say it is: as configured, else as it said when it was met first."""
+        return "" if meter is None else meter.serial or self.memory.meters.get(feeder, "")
+
+    def _note_serials(self) -> None:
+        """Remember who the meters are, so that one that is exchanged while this does not run is noticed too."""
+        assert self.guard is not None  # noqa: S101 - set at the top of the tick
+        for name, seen in (("", self.guard), *zip(self._feeder_ids, self.guard.feeders, strict=True)):
+            if seen.trust.identity and seen.mode != watch.LATCHED:
+                self.memory.meters[name] = seen.trust.identity
 
     def _name_isolated(self, snapshot: Snapshot, commands: tuple[Command, ...]) -> tuple[Command, ...]:
         names = obey.isolated(self.obey)

@@ -62,6 +62,8 @@ class Memory:
     month: str = ""
     granted: dict[str, int] = field(default_factory=dict)
     """How often each charger was charged at once in this month."""
+    meters: dict[str, str] = field(default_factory=dict)
+    """The serial number of each meter that has said it, by feeder; "" is the transformer's."""
     _ratios: int = 0
     _readings: int = 0
     _quarter: int = -1
@@ -190,6 +192,7 @@ class Memory:
             "depart_min": None if self.depart_min is None else round(self.depart_min),
             "month": self.month,
             "granted": self.granted,
+            "meters": self.meters,
         }
 
     @classmethod
@@ -202,12 +205,13 @@ class Memory:
             leaves = data.get("depart_min")
             depart_min = None if leaves is None else _number(leaves) % DAY_MIN
             month = str(data.get("month", ""))[:7]
+            meters = {str(name): str(serial) for name, serial in data.get("meters", {}).items()}
             granted = {str(name): int(_number(count)) for name, count in data.get("granted", {}).items()}
         except (AttributeError, KeyError, TypeError, ValueError) as err:
             raise ValueError(f"not a memory of an area: {err!r}") from None
         if len(profile) != QUARTERS or len(arrivals) != QUARTERS:
             raise ValueError("not a memory of an area: 96 quarters of an hour are expected")
-        return cls(profile, arrivals, int(nights), depart_min, peak_va, month=month, granted=granted)
+        return cls(profile, arrivals, int(nights), depart_min, peak_va, month=month, granted=granted, meters=meters)
 
 
 def _number(value: object) -> float:

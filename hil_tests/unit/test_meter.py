@@ -22,6 +22,7 @@ from edge.core.model import WAIT_ROOM, Command, Meter
 from edge.gauge import Gauge, ask_all
 from edge.journal import Journal
 from edge.loop import Controller
+from edge.memory import Memory
 from edge.ports import MeterError
 from hil_tests.rig.meter import MeterServer
 from hil_tests.rig.plant import Busbar
@@ -112,6 +113,22 @@ def test_meter_identity_is_held_against_the_configuration(tmp_path: Path, serial
         controller.tick(Moment(second * 1000, None))
     assert controller.guard is not None
     assert controller.guard.mode == mode
+
+
+def test_meter_exchanged_while_nothing_ran_is_noticed(tmp_path: Path) -> None:
+    """Who the meter is was learned; another one after a restart latches, until its serial is configured."""
+    config, memory = small(tmp_path, 1), Memory()
+    for serial, configured, mode in (
+        ("1", "", watch.NORMAL), ("1", "", watch.NORMAL), ("2", "", watch.LATCHED), ("2", "2", watch.NORMAL),
+        ("2", "", watch.NORMAL), ("", "", watch.NORMAL),
+    ):  # fmt: skip
+        told = dataclasses.replace(config, meter=dataclasses.replace(config.meter, serial=configured))
+        memory = Memory.from_json(json.loads(json.dumps(memory.as_json())))
+        controller = Controller(told, CountingMeter(serial), NoChargers(), Journal(None), memory=memory)
+        for second in range(70):
+            controller.tick(Moment(second * 1000, None))
+        assert controller.guard is not None
+        assert controller.guard.mode == mode
 
 
 def test_a_muted_meter_says_nothing_and_ends_cleanly(server: MeterServer, caplog: pytest.LogCaptureFixture) -> None:
