@@ -1,4 +1,7 @@
-"""``taiqu bench control``: the control law beside the known rules and beside what a clairvoyant could deliver."""
+"""``taiqu bench control``: the control law beside the known rules and beside what a clairvoyant could deliver.
+
+``taiqu bench safety`` has a file of its own.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edge.planning import leave_with_parent
+from tools import safety
 from tools.errors import UserError
 
 if TYPE_CHECKING:
@@ -55,7 +59,7 @@ class Job(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``taiqu bench``."""
-    parser.add_argument("what", choices=("control",), help="what to measure")
+    parser.add_argument("what", choices=("control", "safety"), help="what to measure")
     parser.add_argument(
         "--case", action="append", metavar="NAME", help="only this case; may be repeated; list: name them all"
     )
@@ -68,10 +72,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, metavar="N", help="nights a case (default 10; closed loop 3, B and C 1)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="nights played side by side")
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    safety.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Play the nights and print one table. Raises UserError."""
+    if args.what == "safety":
+        return safety.run(args)
     missing = [name for name in EXTRAS if find_spec(name) is None]
     if missing:
         raise UserError(f"taiqu bench needs {', '.join(missing)}. Run: pip install '.[bench]' in a clone of taiqu")

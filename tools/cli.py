@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     why.add_arguments(verb)
     verb.set_defaults(run=why.run)
 
-    verb = verbs.add_parser("bench", help="measure the control law against known rules and the optimum")
+    verb = verbs.add_parser("bench", help="measure the control law against the optimum, and safety against faults")
     bench.add_arguments(verb)
     verb.set_defaults(run=bench.run)
 
