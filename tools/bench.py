@@ -1,4 +1,7 @@
-"""``taiqu bench control``: the control law beside the known rules and beside what a clairvoyant could deliver."""
+"""``taiqu bench control``: the control law beside the known rules and beside what a clairvoyant could deliver.
+
+``taiqu bench safety`` has a file of its own.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edge.planning import leave_with_parent
-from tools import wires
+from tools import safety, wires
 from tools.errors import UserError
 
 if TYPE_CHECKING:
@@ -63,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what ``taiqu bench`` can measure."""
     kinds = parser.add_subparsers(required=True, metavar="WHAT")
     _add_control(kinds.add_parser("control", help="the control law against known rules and the optimum"))
+    safety.add_arguments(kinds.add_parser("safety", help="seeded nights with faults, and what must hold in them"))
     wires.add_promises(kinds.add_parser("promises", help="reaction times to faults, on real wires in real time"))
     wires.add_soak(kinds.add_parser("soak", help="memory and disk of the daemon, a virtual day and hours in real time"))
 

@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     why.add_arguments(verb)
     verb.set_defaults(run=why.run)
 
-    bench.add_arguments(verbs.add_parser("bench", help="measure: the control law, the promises, memory and disk"))
+    bench.add_arguments(verbs.add_parser("bench", help="measure: control, safety, promises, memory and disk"))
 
     verb = verbs.add_parser("example", help="print a commented example area.toml")
     verb.set_defaults(run=_example)
