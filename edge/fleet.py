@@ -27,6 +27,8 @@ SETTLE_MS = 60_000
 """A charger is settled when for so long what it draws has not risen and what it was told has not changed, or not below
 what it draws. A car that nears its end is settled while its current falls."""
 SETTLE_MA = 500
+PROOF_MS = 5_000
+"""A car follows its pilot within 5 s."""
 EPOCH_JUMP_MAX = 1000
 OUTSTANDING_MAX = 8
 EXAMINED = 200
@@ -234,6 +236,9 @@ class Fleet:
         fallback_ma = min(state.fallback_ma, plate_ma)
         until_ms = ledger.lease_end_ms(unit.heard_ms, state.lease_ms) if state.lease_ms > 0 else NEVER
         possible = ledger.possible_ma(unit.sent, plugged, silent, allowed_ma, until_ms, ma, fallback_ma, now_ms)
+        # A draw above what it allows is falling: when no word has come since, it proves nothing of the present.
+        proof_ms = unit.heard_ms + PROOF_MS if ma > allowed_ma else 1 << 60
+        proven_ma = allowed_ma if now_ms >= proof_ms else ma
         # A setpoint whose lease is over is history: back to it leads a ramp, not a jump.
         over = now_ms >= until_ms
         set_ma = min(unit.set_ma, possible) if over else unit.set_ma
@@ -241,12 +246,12 @@ class Fleet:
         want_wh = self._want_wh(unit)
         need_wh = want_wh - state.wh
         image = Charger(
-            name, unit.place, min(plate_ma, state.max_ma), fallback_ma, state.plug, ma, allowed_ma, set_ma, possible,
-            silent, settled, need_wh, need_wh - unit.missing_wh, unit.depart_ms, unit.start_ms, unit.at_once,
+            name, unit.place, min(plate_ma, state.max_ma), fallback_ma, state.plug, proven_ma, allowed_ma, set_ma,
+            possible, silent, settled, need_wh, need_wh - unit.missing_wh, unit.depart_ms, unit.start_ms, unit.at_once,
             unit.wish.prio if unit.wish is not None else 0,
         )  # fmt: skip
         # It stays true until something is heard or told, or until one of these moments.
-        moments = [silent_ms, until_ms, unit.steady_ms + SETTLE_MS, *(sent.ends_ms for sent in unit.sent)]
+        moments = [silent_ms, until_ms, proof_ms, unit.steady_ms + SETTLE_MS, *(sent.ends_ms for sent in unit.sent)]
         unit.image, unit.image_until_ms = image, min((at for at in moments if at > now_ms), default=1 << 60)
         return image
 
@@ -259,7 +264,10 @@ class Fleet:
         """What edge/core/obey.py judges: some chargers each tick, in turn, with when they were heard and told."""
         stride = 1 + len(view) // EXAMINED
         units = list(self.units.values())
-        return [(view[k], units[k].heard_ms, units[k].told_ms) for k in range(turn % stride, len(view), stride)]
+        return [
+            (_as_said(view[k], units[k]), units[k].heard_ms, units[k].told_ms)
+            for k in range(turn % stride, len(view), stride)
+        ]
 
     def wants(self) -> list[Want]:
         """What the planner must know of every session."""
@@ -369,6 +377,12 @@ def place_of(config: ChargerConfig) -> Place:
     return Place(
         config.phases, 3 if config.phase_known and config.phases == 7 else 1, config.phase_known, config.feeder
     )
+
+
+def _as_said(row: Charger, unit: Unit) -> Charger:
+    """With the current its last word gave, however old that is."""
+    ma = 0 if unit.state is None else min(max(unit.state.ma), unit.config.max_ma)
+    return row if ma == row.ma else row._replace(ma=ma)
 
 
 def _age(state: ChargerState) -> tuple[int, int, int]:

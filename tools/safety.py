@@ -35,7 +35,6 @@ class Job(NamedTuple):
     seed: int
     fault: str | None
     chargers: int | None
-    unready: bool
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +44,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=1, metavar="S", help="of the first night; the others follow")
     add("--fault", metavar="ID", help="this fault alone in every night; list: name them all")
     add("--chargers", type=int, metavar="N", help="so many chargers instead of 3 to 12")
-    add("--unready", action="store_true", help="also the faults that the product is not ready for yet")
     add("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="nights played side by side")
     add("--json", action="store_true", help="one JSON document on standard output")
     parser.set_defaults(run=run)
@@ -78,9 +76,8 @@ def _list_faults() -> None:
 
     for fault in CATALOGUE:
         print(f"{fault.id:<22}{fault.code:<5}{fault.en}  {fault.zh}")
-        for word, text in (("not owed:", fault.because), ("not ready:", fault.lacks)):
-            if text:
-                print(f"{'':<27}{word} {', '.join(sorted(fault.voids)) + ': ' if word[4] == 'o' else ''}{text}")
+        if fault.voids:
+            print(f"{'':<27}not owed: {', '.join(sorted(fault.voids))}: {fault.because}")
 
 
 def _jobs(args: argparse.Namespace) -> list[Job]:
@@ -97,7 +94,7 @@ def _jobs(args: argparse.Namespace) -> list[Job]:
             raise UserError(f"--{name} {value} is outside {low}..{high}. Choose a number in between.")
     if args.fault is not None and args.fault not in BY_ID:
         raise UserError(f"--fault {args.fault} is no fault. Choose one of those that --fault list names.")
-    return [Job(args.seed + k, args.fault, args.chargers, args.unready) for k in range(args.nights)]
+    return [Job(args.seed + k, args.fault, args.chargers) for k in range(args.nights)]
 
 
 def play(job: Job) -> Outcome:
@@ -105,7 +102,7 @@ def play(job: Job) -> Outcome:
     from hil_tests.rig.campaign import play_night  # noqa: PLC0415 - needs the extra
 
     logging.getLogger("taiqu").setLevel(logging.CRITICAL)  # what a controller says of its night is not asked here
-    return play_night(job.seed, job.fault, job.chargers, unready=job.unready)
+    return play_night(job.seed, job.fault, job.chargers)
 
 
 def _play(jobs: list[Job], side_by_side: int) -> Iterator[Outcome]:
@@ -135,7 +132,6 @@ def _replay(job: Job, seed: int) -> str:
     parts = ["taiqu bench safety --nights 1", f"--seed {seed}"]
     parts += [f"--fault {job.fault}"] if job.fault else []
     parts += [f"--chargers {job.chargers}"] if job.chargers else []
-    parts += ["--unready"] if job.unready else []
     return " ".join(parts)
 
 

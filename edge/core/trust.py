@@ -41,6 +41,8 @@ LOST_PERMILLE, CARRIES_PERMILLE = 1, 100
 LOST_MV, PRESENT_MV = 110000, 176000
 DRAW_VA_MIN = 1000
 """About one car at its minimum: less proves nothing about the meter."""
+TENTH = 10
+"""A meter that shows less than a tenth of what cars prove, even one of them, sees another cable or counts in kW."""
 LESS_PERCENT = 80
 """Of what all cars but the largest prove; one alone may lie, or be a telegram behind."""
 ROLLOVER_PERMILLE = 990
@@ -109,7 +111,7 @@ def _lost(meter: Meter, rated_ma: int, draw: list[int]) -> int:
         dark = abs(meter.ma[p]) * 1000 < rated_ma * LOST_PERMILLE
         if dark and min(others) * 1000 >= rated_ma * CARRIES_PERMILLE:
             return p
-        if draw[p] >= MIN_MA and abs(meter.ma[p]) * 100 < draw[p]:
+        if draw[p] >= MIN_MA and abs(meter.ma[p]) * TENTH < draw[p]:
             return p
         if meter.mv[p] < LOST_MV and max(meter.mv) >= PRESENT_MV:
             return p
@@ -147,7 +149,7 @@ def _too_little(meter: Meter, draw: list[int], biggest: list[int], exports: bool
     """Where the meter sees less than the cars prove: a phase, or -1 for the total."""
     mv = mean_mv(meter)
     draw_va = draw[3] * mv // 1000000
-    if draw_va >= DRAW_VA_MIN and abs(meter.s_va) * 100 < draw_va:
+    if draw_va >= DRAW_VA_MIN and abs(meter.s_va) * TENTH < draw_va:
         return -1
     if exports:
         return NOWHERE

@@ -37,9 +37,9 @@ class Outcome:
         return lines + [f"    {tick}" for tick in self.ticks]
 
 
-def play_night(seed: int, only: str | None = None, chargers: int | None = None, *, unready: bool = False) -> Outcome:
+def play_night(seed: int, only: str | None = None, chargers: int | None = None) -> Outcome:
     """Play the night of one seed."""
-    return outcome(seed, night(seed, only, chargers, everything=unready))
+    return outcome(seed, night(seed, only, chargers))
 
 
 def outcome(seed: int, world: World) -> Outcome:

@@ -3,8 +3,7 @@
 ``code`` is the row of the safety catalogue. ``within_s`` is how long the plant may be over a limit with cars that could
 be lowered; 15 s is what DESIGN promises, and where the fault takes away what lowers them (meter, wire, controller) it
 is the time after which the chargers are safe without it. ``voids`` are invariants that no controller could keep under
-this fault, with the physics in ``because``; everything else is owed. A fault that the product is not ready for is drawn
-only on request, and ``lacks`` says why.
+this fault, with the physics in ``because``; everything else is owed.
 """
 
 from __future__ import annotations
@@ -68,8 +67,6 @@ class Fault:
     because: str = ""
     needs: str = ""
     """What the area must have: "feeder meter"."""
-    ready: bool = True
-    lacks: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,7 +100,7 @@ CATALOGUE = (
     Fault("meter_lags", "M14", "meter", "Each reply is the one before: old values under a new stamp.",
           "应答错位，数值滞后", (30, 300), {"lag_s": Span(1, 3)}, voids=_BLURRED, because=_TRUTH, within_s=20),
     Fault("meter_frozen", "M2", "meter", "It answers, always with the same registers.", "寄存器冻结", (40, 300),
-          voids=_BLURRED, because=_TRUTH, within_s=50, ready=False, lacks="nothing looks whether readings move"),
+          voids=_BLURRED, because=_TRUTH, within_s=50),
     Fault("meter_cached", "M20", "meter", "A gateway repeats a block for some seconds.", "网关缓存旧数据", (40, 300),
           {"every_s": Span(2, 12)}, voids=_BLURRED, because=_TRUTH, within_s=50),
     Fault("meter_crc", "M3", "meter", "One reply in ten is broken.", "偶发CRC错误", (60, 600),
@@ -130,8 +127,7 @@ CATALOGUE = (
           (30, 300), {"every_s": Span(7, 40)}),
     Fault("meter_energy_back", "M12", "meter", "The energy counter goes back.", "电能表码倒走", (10, 60)),
     Fault("meter_scale", "M19", "meter", "A thousandth of the load: kW under the name of W.", "量纲错千倍", (30, 300),
-          voids=_BLURRED, because=_TRUTH, within_s=BLIND_S, ready=False,
-          lacks="too small a load without cars counts as an empty street"),
+          voids=_BLURRED, because=_TRUTH, within_s=BLIND_S),
     Fault("meter_scale_up", "M19", "meter", "A thousand times the load.", "量纲错千倍（偏大）", (30, 300),
           within_s=BLIND_S),
     Fault("meter_other", "M15", "meter", "Another device answers, with a third of the load.", "应答来自另一设备",
@@ -228,9 +224,9 @@ CATALOGUE = (
 BY_ID = {fault.id: fault for fault in CATALOGUE}
 
 
-def plan(rng: random.Random, area: Small, only: str | None = None, *, everything: bool = False) -> tuple[Strike, ...]:
-    """One to four strikes for a night. ``only`` names a fault that must be among them; else all that are ready."""
-    rows = [f for f in CATALOGUE if (f.ready or everything) and _possible(f, area)]
+def plan(rng: random.Random, area: Small, only: str | None = None) -> tuple[Strike, ...]:
+    """One to four strikes for a night. ``only`` names a fault that must be among them."""
+    rows = [f for f in CATALOGUE if _possible(f, area)]
     count = rng.choice((1, 1, 2, 2, 3, 4)) if only is None else 1
     drawn = rng.sample(rows, count) if only is None else [BY_ID[only]]
     return tuple(sorted((strike(fault, rng) for fault in drawn), key=lambda s: (s.start_s, s.fault.id)))

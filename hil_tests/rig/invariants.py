@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hil_tests.rig.reaction import Stopwatches
 from hil_tests.rig.rules import (
     CALM_S,
     ERROR,
@@ -27,7 +28,6 @@ from hil_tests.rig.rules import (
     Watch,
 )
 from hil_tests.rig.small import NIGHT_S, QUIET_S
-from hil_tests.rig.reaction import Stopwatches
 
 if TYPE_CHECKING:
     from edge.ports import Setpoint

@@ -224,8 +224,8 @@ class World:
                 self.air.up(wish)
 
 
-def night(seed: int, only: str | None = None, chargers: int | None = None, *, everything: bool = False) -> World:
+def night(seed: int, only: str | None = None, chargers: int | None = None) -> World:
     """The night of one seed: area and strikes. ``only`` names the fault it shall have."""
     area = draw(seed, chargers)
     rng = random.Random(f"{seed} {only}")
-    return World(area, faults.plan(rng, area, only, everything=everything))
+    return World(area, faults.plan(rng, area, only))

@@ -637,3 +637,14 @@ def test_a_changed_wish_forgets_what_the_plan_lacked_of_the_old_one() -> None:
     assert site.view().aim_wh == 20_000
     site.fleet.hear([Wish("a", 10_000, 3600)], site.now_ms)
     assert (site.view().need_wh, site.view().aim_wh) == (10_000, 10_000)
+
+
+@pytest.mark.parametrize(("after_s", "proven_ma"), [(0, 20_000), (4.999, 20_000), (5, 7_000), (30, 7_000)])
+def test_draw_above_what_is_allowed_proves_nothing_after_five_seconds(after_s: float, proven_ma: int) -> None:
+    """Its last word says 20 A and 7 allowed: it was falling. What may flow counts it on, the proof does not."""
+    site = Site()
+    site.say(plug=CHARGING, ma=(20_000, 0, 0), allowed_ma=7000, lease_ms=50_000)
+    site.wait(after_s)
+    assert (site.view().ma, site.view().possible_ma) == (proven_ma, 20_000)
+    ((row, heard_ms, told_ms),) = site.fleet.evidence((site.view(),), 0)
+    assert (row.ma, heard_ms, told_ms) == (20_000, 1_000_000, NEVER)
