@@ -68,7 +68,7 @@ PROMISES = (
     *(
         Promise(f"{wire}: {spoil.name}", f"{wire}, {spoil.name}: in use again", RECOVERY_S)
         for wire in ("meter wire", "broker wire")
-        for spoil in wires.SPOILS
+        for spoil in wires.METER_SPOILS
     ),
 )
 
