@@ -41,7 +41,11 @@ def add_promises(parser: argparse.ArgumentParser) -> None:
 def add_soak(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``taiqu bench soak``."""
     parser.add_argument(
-        "--hours", type=float, default=1.0, metavar="N", help="hours in real time after the virtual day (default 1)"
+        "--hours",
+        type=float,
+        default=1.0,
+        metavar="N",
+        help="real time after an hour of warm-up (default 1); 0: the virtual day alone",
     )
     _add_common(parser)
     parser.set_defaults(run=soak)

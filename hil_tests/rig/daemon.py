@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 import time
@@ -14,6 +15,8 @@ from edge.clock import monotonic_ms
 CONTROLLER = (sys.executable, "-P", "-m", "tools.cli", "run")
 BARE = (sys.executable, "-P", "-m", "edge")
 """The same daemon without the tools around it."""
+BOUND = (sys.executable, "-P", "-m", "drivers.broker")
+"""Runs a command that ends with the thread that has started it: no daemon outlives its bench."""
 POLL_S = 0.05
 
 
@@ -37,7 +40,10 @@ class Daemon:
         kept = ("--journal", str(self.journal), "--memory", str(self.memory)) if keeps else ()
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [*command, str(config), *kept], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [*BOUND, str(os.getpid()), *command, str(config), *kept],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
 
     def words(self) -> str:

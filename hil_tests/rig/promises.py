@@ -68,7 +68,7 @@ PROMISES = (
     *(
         Promise(f"{wire}: {spoil.name}", f"{wire}, {spoil.name}: in use again", RECOVERY_S)
         for wire in ("meter wire", "broker wire")
-        for spoil in wires.SPOILS
+        for spoil in wires.METER_SPOILS
     ),
 )
 
@@ -160,13 +160,13 @@ def scripts() -> list[Script]:
 
 
 def measure(rounds: int, folder: Path, say: Callable[[str], None]) -> list[dict[str, Played]]:
-    """Play so many rounds, one after the other. Only in the main thread."""
+    """Play so many rounds, one after the other, each with its number as seed. Only in the main thread."""
     played = []
     for number in range(1, rounds + 1):
         own = folder / f"round-{number}"
         own.mkdir(exist_ok=True)
         say(f"round {number} of {rounds}")
-        played.append(play_all(scripts(), own, say))
+        played.append(play_all(scripts(), own, say, number))
     return played
 
 

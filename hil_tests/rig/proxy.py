@@ -39,6 +39,8 @@ class Fault:
     """Segments of 1 to so many bytes; 0: as they came."""
     corrupt_permille: float = 0.0
     """So many bytes in a thousand have one bit flipped."""
+    text_stays_unread: bool = False
+    """The bit is always the highest: text becomes unreadable, but no digit becomes another one."""
     repeat_permille: float = 0.0
     """So many segments in a thousand arrive twice, half of these only with their tail."""
 
@@ -55,15 +57,15 @@ class Mangler:
     def mangle(self, data: bytes, fault: Fault) -> list[bytes]:
         """The segments to send instead of ``data``, in their order."""
         if fault.corrupt_permille:
-            data = self._corrupt(data, fault.corrupt_permille / 1000.0)
+            data = self._corrupt(data, fault.corrupt_permille / 1000.0, 7 if fault.text_stays_unread else 0)
         if fault.repeat_permille and self._segments.random() < fault.repeat_permille / 1000.0:
             tail_only = self._segments.random() < 0.5
             data += data[self._segments.randrange(len(data)) if tail_only else 0 :]
         return self._slice(data, fault.slice_bytes) if fault.slice_bytes else [data]
 
-    def _corrupt(self, data: bytes, share: float) -> bytes:
+    def _corrupt(self, data: bytes, share: float, lowest: int) -> bytes:
         bits = self._bits
-        return bytes(byte ^ (1 << bits.randrange(8)) if bits.random() < share else byte for byte in data)
+        return bytes(byte ^ (1 << bits.randrange(lowest, 8)) if bits.random() < share else byte for byte in data)
 
     def _slice(self, data: bytes, most: int) -> list[bytes]:
         slices = []

@@ -27,13 +27,14 @@ if TYPE_CHECKING:
 
     Progress = Callable[[str], None]
 
-SMALL = Community("soak", rating_kva=250, peak_kw=135.0, valley_kw=70.0, piles=12)
+AREA = Community("soak", rating_kva=1250, peak_kw=675.0, valley_kw=350.0, piles=120)
 DAY_S = 86_400
-WARM_UP = 1 / 3
-"""What the slope leaves out: caches fill, the planner's process starts, the first session of each charger is new."""
+WARM_UP_S = 3600.0
+"""What the slope leaves out: for so long the interpreter's own stores fill (it keeps up to 2000 freed tuples of each
+length for later), in the daemon and in its planner; that growth ends."""
 MEMORY_MB_A_DAY_MAX = 1.0
 DISK_MB_A_DAY_MAX = 100.0
-SAMPLE_S, LOAD_S, CARS_S, FAULT_S = 10, 60, 45, 600
+SAMPLE_S, LOAD_S, CARS_S, FAULT_S = 10, 60, 30, 600
 SAY_S = 300
 MUTE_S = 20
 LOAD_PCT = 12.0
@@ -74,7 +75,7 @@ class Soaked:
 
 def slope_a_day(samples: Sequence[Sample]) -> float:
     """Least-squares slope of the daemon's own memory after the warm-up, bytes a day."""
-    late = [sample for sample in samples if sample.at_s >= samples[-1].at_s * WARM_UP]
+    late = [sample for sample in samples if sample.at_s >= WARM_UP_S]
     at_s = np.array([sample.at_s for sample in late])
     own = np.array([sample.own for sample in late], dtype=np.float64)
     away_s = at_s - at_s.mean()
@@ -110,23 +111,23 @@ def _look(pid: int, journal: Path, at_s: float) -> Sample:
 
 
 class RealSoak:
-    """An area of twelve chargers and its daemon for some hours of real time. The main thread has to run it."""
+    """An area and its daemon for some hours of real time. The main thread has to run it."""
 
     def __init__(self, broker: BrokerChild, folder: Path, seed: int = 1) -> None:
         self.broker, self.folder = broker, folder
-        self.area = LiveArea(broker, folder, community=SMALL, seed=seed, plugged=SMALL.piles // 2)
+        self.area = LiveArea(broker, folder, community=AREA, seed=seed, plugged=AREA.piles // 2)
         self._rng = np.random.default_rng((seed, 20))
         self._faults = 0
         self._unmute_s = np.inf
 
     def run(self, hours: float, say: Progress) -> Soaked:
-        """Soak, and write soak.csv."""
+        """Soak for an hour of warm-up and then so many hours, and write soak.csv."""
         samples: list[Sample] = []
         with self.area:
             daemon = Daemon(self.area.config, keeps=True)
             try:
                 daemon.await_words("broker connected", within_s=60)
-                self._soak(daemon, hours * 3600.0, samples, say)
+                self._soak(daemon, WARM_UP_S + hours * 3600.0, samples, say)
                 sound = daemon.runs()
             finally:
                 daemon.end()
@@ -150,7 +151,7 @@ class RealSoak:
         if second % LOAD_S == 0:
             area.base_step(float(rng.uniform(-LOAD_PCT, LOAD_PCT)))
         if second % CARS_S == 0:
-            pile = int(rng.integers(SMALL.piles))
+            pile = int(rng.integers(AREA.piles))
             if area.plant.plugged[pile]:
                 area.leave([pile])
             else:
@@ -166,7 +167,7 @@ class RealSoak:
 
 
 def simulated_day(
-    broker: BrokerChild, folder: Path, say: Progress, community: Community = SMALL, seed: int = 1
+    broker: BrokerChild, folder: Path, say: Progress, community: Community = AREA, seed: int = 1
 ) -> Soaked:
     """Soak the daemon for 24 hours in virtual time with a tick a second, journal and memory file on."""
     samples: list[Sample] = []

@@ -143,8 +143,11 @@ def play_step(area: LiveArea) -> tuple[float, float]:
     return max(second.loading_pct for second in seconds), ((over[-1] if over else since_ms) - since_ms) / 1000
 
 
-def play_all(scripts: Iterable[Script], folder: Path, say: Say) -> dict[str, Played]:
-    """Play all scripts side by side, each to its end. Only in the main thread."""
+def play_all(scripts: Iterable[Script], folder: Path, say: Say, seed: int = 1) -> dict[str, Played]:
+    """Play all scripts side by side, each to its end. Only in the main thread.
+
+    ``seed`` draws residents, cars and what the proxies do to the bytes.
+    """
     errands = Errands()
     with ExitStack() as stack:
         futures = {}
@@ -152,7 +155,7 @@ def play_all(scripts: Iterable[Script], folder: Path, say: Say) -> dict[str, Pla
             own = folder / script.name
             own.mkdir(exist_ok=True)
             broker = stack.enter_context(BrokerChild.start("mosquitto"))
-            area = stack.enter_context(LiveArea(broker, own, **{"plugged": FIRST_CARS} | script.options))
+            area = stack.enter_context(LiveArea(broker, own, **{"plugged": FIRST_CARS, "seed": seed} | script.options))
             daemon = Daemon(area.config)
             stack.callback(daemon.end)
             threads = stack.enter_context(ThreadPoolExecutor(1))

@@ -15,7 +15,7 @@ from hil_tests.rig.stopwatch import Place, Played, Script, play_all
 pytestmark = pytest.mark.realtime
 
 LEASE_S = 15
-NAMES = [spoil.name for spoil in wires.SPOILS]
+NAMES = [spoil.name for spoil in wires.METER_SPOILS]
 AREAS = [script.name for script in wires.scripts()]
 
 

@@ -122,6 +122,13 @@ def test_corruption_flips_one_bit_in_so_many_bytes() -> None:
     assert len(changed) == pytest.approx(0.02 * len(got), rel=0.2)
 
 
+def test_corrupt_text_stays_unread() -> None:
+    """Only the highest bit is flipped: what was ASCII is ASCII no more, and no digit has become another."""
+    text = b'{"epoch":1234567890}' * 100
+    (got,) = Mangler("s").mangle(text, Fault(corrupt_permille=20, text_stays_unread=True))
+    assert {a ^ b for a, b in zip(got, text, strict=True)} == {0, 128}
+
+
 def test_repetition_repeats_a_segment_or_its_tail() -> None:
     """Every segment arrives, and what follows it is nothing, its tail or all of it; about half of them are repeated."""
     mangler = Mangler("s")
@@ -217,5 +224,5 @@ def test_a_dead_server_ends_its_clients(proxy: FaultProxy, client: socket.socket
     client.close()
     assert echo.ended.wait(WITHIN_S)
     assert echo.ends == ["end"]
-    with socket.create_connection((HOST, proxy.port), WITHIN_S) as late, pytest.raises(ConnectionResetError):
-        late.recv(1)
+    with pytest.raises(ConnectionResetError), socket.create_connection((HOST, proxy.port), WITHIN_S) as late:
+        late.recv(1)  # if not already while it connected

@@ -33,8 +33,9 @@ def test_the_slope_is_that_of_a_straight_line() -> None:
 
 
 def test_the_warm_up_does_not_count() -> None:
-    """What is taken in the first third and then kept is no growth."""
-    assert slope_a_day(samples(lambda at_s: 20e6 + min(at_s, 2 * HOUR_S) * 500.0)) == pytest.approx(0.0, abs=1.0)
+    """What is taken in the first hour and then kept is no growth; a minute more of it is."""
+    assert slope_a_day(samples(lambda at_s: 20e6 + min(at_s, HOUR_S) * 500.0)) == pytest.approx(0.0, abs=1.0)
+    assert slope_a_day(samples(lambda at_s: 20e6 + min(at_s, HOUR_S + 60) * 500.0)) > 1000
 
 
 def test_figures_are_by_the_day_and_outlive_a_new_journal() -> None:
@@ -85,6 +86,7 @@ def test_a_virtual_soak_ticks_every_second(
     """Ten virtual minutes: a journal line a second, a memory file, samples on disk, and figures that come from them."""
     require("mosquitto")
     monkeypatch.setattr(soak, "DAY_S", 600)
+    monkeypatch.setattr(soak, "WARM_UP_S", 200)
     with BrokerChild.start("mosquitto") as broker:
         found = simulated_day(broker, tmp_path, lambda _: None)
     lines = (tmp_path / "journal.jsonl").read_text(encoding="utf-8").splitlines()
@@ -100,12 +102,13 @@ def test_a_real_soak_survives_its_faults(
 ) -> None:
     """A quarter of a minute with a silent meter and a broker restart in it: the daemon is sound and was sampled."""
     require("mosquitto")
+    monkeypatch.setattr(soak, "WARM_UP_S", 6)
     monkeypatch.setattr(soak, "FAULT_S", 6)
     monkeypatch.setattr(soak, "MUTE_S", 2)
     monkeypatch.setattr(soak, "CARS_S", 4)
     monkeypatch.setattr(soak, "SAMPLE_S", 2)
     with BrokerChild.start("mosquitto") as broker:
-        found = RealSoak(broker, tmp_path).run(15 / 3600, lambda _: None)
+        found = RealSoak(broker, tmp_path).run(9 / 3600, lambda _: None)
     assert found.sound
     assert found.faults == 3
     assert len((tmp_path / "soak.csv").read_text(encoding="ascii").splitlines()) == 9
