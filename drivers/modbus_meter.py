@@ -109,7 +109,7 @@ class ModbusMeter:
             raise MeterError(f"{self.where}: no value for {', '.join(missing)}. Is the model really {self.model.id}?")
         n = {name: float(v[name] or 0.0) for name in _NEEDED}
         volts = [n[f"v_l{k}"] for k in (1, 2, 3)]
-        if not any(150.0 < u < 300.0 for u in volts) or any(abs(u) > 1000.0 for u in volts):
+        if not any(150.0 < u < 300.0 for u in volts) or any(not 0.0 <= u <= 1000.0 for u in volts):
             raise MeterError(f"{self.where}: voltages {volts} V cannot be. Check model, word order and wiring")
         amps = [abs(n[f"i_l{k}"]) * self.ratio for k in (1, 2, 3)]
         s_va = abs(n["s_va"]) * self.ratio

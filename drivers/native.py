@@ -85,7 +85,7 @@ class NativeChargers:
                 message = taiqu.decode(self.area, topic, payload)
             except taiqu.DialectError as err:
                 self.unreadable += 1
-                self.last_unreadable = f"{topic[:120]}: {err}"
+                self.last_unreadable = f"{topic[:120]!r}: {err}"
                 if str(self.unreadable).strip("0") == "1":  # at 1, 10, 100 ...: a flood fills no log
                     log.warning("dropped %s", self.last_unreadable)
                 continue

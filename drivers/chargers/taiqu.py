@@ -68,7 +68,7 @@ def _object(payload: bytes) -> dict[str, Any]:
         value = json.loads(payload, parse_constant=_no_constant)
     except (ValueError, RecursionError) as err:
         raise DialectError(f"not JSON: {err}") from None
-    if not isinstance(value, dict) or value.get("v") != VERSION:
+    if not isinstance(value, dict) or type(value.get("v")) is not int or value["v"] != VERSION:
         raise DialectError("not a version 1 object")
     return value
 
@@ -121,7 +121,7 @@ def _wish(charger: str, fields: dict[str, Any]) -> Wish:
     for name, allowed in (("mode", (0, 1)), ("now", (0, 1)), ("prio", range(-9, 10))):
         kinds = (int, bool) if name == "now" else (int,)
         if name in fields and (type(fields[name]) not in kinds or fields[name] not in allowed):
-            raise DialectError(f"wish: {name} = {str(fields[name])[:20]} is not in range")
+            raise DialectError(f"wish: {name} = {fields[name]!r:.20} is not in range")
     mode, prio = fields.get("mode", 1), fields.get("prio", 0)
     return Wish(charger, want_wh, depart_s, mode == 1, bool(fields.get("now", 0)), int(prio))
 
@@ -129,4 +129,4 @@ def _wish(charger: str, fields: dict[str, Any]) -> Wish:
 def _integer(name: str, value: object) -> None:
     """Booleans are no integers; nothing but power may be negative."""
     if type(value) is not int or value >= _INT_MAX or (value < 0 and (name not in _SIGNED or value <= -_INT_MAX)):
-        raise DialectError(f"{name} = {str(value)[:20]} is not an integer in range")
+        raise DialectError(f"{name} = {value!r:.20} is not an integer in range")

@@ -209,8 +209,9 @@ def _within_line(snapshot: Snapshot, commands: tuple[Command, ...], settings: Se
             may[place] += most
             if not known[place]:
                 more[place] += most if row.silent else max(most - max(row.ma, 0), 0)
-            if row.settled and not row.silent and row.ma + SETTLED_EXTRA_MA < most:
-                lent[place] += most - row.ma - SETTLED_EXTRA_MA
+            # What it may draw already and leaves is lent; what it is raised to now is not left yet.
+            if row.settled and not row.silent and row.ma + SETTLED_EXTRA_MA < row.possible_ma:
+                lent[place] += row.possible_ma - row.ma - SETTLED_EXTRA_MA
     shut = _shut(snapshot, settings, may, more, lent)
     out = list(commands)
     for k in raised:

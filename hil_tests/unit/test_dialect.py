@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from drivers.chargers import taiqu
 from drivers.chargers.taiqu import DialectError, decode, encode
+from drivers.native import NativeChargers
 from edge.ports import ChargerState, Setpoint, Wish
 
 STATE: dict[str, Any] = {
@@ -96,6 +97,7 @@ def test_event_is_not_ours_to_read() -> None:
     "payload",
     [
         b"", b"\xff\xfe", b"{", b"[]", b"null", b"1", b'"state"', b"[" * 400, b"{}", b'{"v":2}', b'{"v":1}',
+        b'{"v":true}', b'{"v":1.0}', b'{"v":"1"}',
         b'{"v":1,"ma":NaN}', b'{"v":1,"ma":Infinity}', b'{"v":1,"ma":-Infinity}', b" " * 513,
     ],
 )  # fmt: skip
@@ -105,6 +107,26 @@ def test_q9_malformed_payload_is_dropped(kind: str, payload: bytes) -> None:
     with pytest.raises(DialectError) as caught:
         read(kind, payload)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["a\nb", "\ud800", "\x1b[2J", "x" * 300])
+def test_s8_refusal_is_one_line_that_can_be_logged(text: str) -> None:
+    """Line ends, half characters and escapes in a value are shown, not obeyed; the line stays short."""
+    for kind, fields in (("state", {**STATE, "seq": text}), ("wish", {**WISH, "prio": text})):
+        with pytest.raises(DialectError) as caught:
+            read(kind, fields)
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 80
+
+
+def test_s8_topic_is_logged_as_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    """A stranger's name with a line end in it does not write a line of its own into the log."""
+    wire = NativeChargers("demo", "broker.invalid", 1883, client="unit", ids=("p001",), bench=False)
+    wire.link.take = lambda: [("taiqu/demo/p\nERROR all is lost/up/state", b"{}")]  # type: ignore[method-assign]
+    assert wire.take() == []
+    assert wire.dropped == 1
+    assert ["\n" in record.getMessage() for record in caplog.records] == [False]
+    assert "ERROR all is lost" in wire.last_unreadable
 
 
 @pytest.mark.parametrize("pad", [-1, 0, 1])

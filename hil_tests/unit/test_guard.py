@@ -426,6 +426,14 @@ def test_settled_charger_lends_what_it_leaves() -> None:
     assert vetted(loud, (32_000, 9000), reading)[1].ma == 0
 
 
+@pytest.mark.parametrize(("spare_ma", "ma"), [(-1, 0), (0, 16_000), (1, 16_000)])
+def test_settled_charger_lends_nothing_of_its_own_raise(spare_ma: int, ma: int) -> None:
+    """Two cars that have waited for a minute are raised to 16 A each: that takes 32 A of room, to the milliampere."""
+    rows = (still("a", settled=True), still("b", settled=True))
+    reading = meter(100_000, 300_000, (LIMIT_MA - 32_000 - spare_ma, 100_000, 100_000))
+    assert [c.ma for c in vetted(rows, (16_000, 16_000), reading)] == [ma, ma]
+
+
 @pytest.mark.parametrize(("spare_ma", "ma"), [(-1, 0), (0, 9000), (1, 9000)])
 def test_lending_is_capped_at_three_percent(spare_ma: int, ma: int) -> None:
     """Ten settled chargers leave 150 A; the guard counts on 45 A of it, to the milliampere."""
@@ -742,7 +750,7 @@ def fits(shot: Snapshot, commands: tuple[Command, ...], raised: Charger) -> bool
     assert shot.meter is not None
     rows = [(c, max(o.ma, c.possible_ma), shot.places[c.place]) for c, o in zip(shot.chargers, commands, strict=True)]
     heard = [(c, place) for c, _, place in rows if not c.silent]
-    lends = [(max(may - c.ma - 1000, 0), place) for c, may, place in rows if c.settled and not c.silent]
+    lends = [(max(c.possible_ma - c.ma - 1000, 0), place) for c, _, place in rows if c.settled and not c.silent]
     limit = min(shot.limit_permille, 1000)
     at = shot.places[raised.place]
     total = max(shot.meter.s_va - sum(c.ma * place.lines for c, place in heard) * MV // 1_000_000, 0)
@@ -761,7 +769,7 @@ def fits(shot: Snapshot, commands: tuple[Command, ...], raised: Charger) -> bool
         if at.feeder >= 0:
             row = shot.feeders[at.feeder]
             on = [(c, may) for c, may, place in rows if place.feeder == at.feeder and place.phases >> p & 1]
-            lent = sum(max(may - c.ma - 1000, 0) for c, may in on if c.settled and not c.silent)
+            lent = sum(max(c.possible_ma - c.ma - 1000, 0) for c, _ in on if c.settled and not c.silent)
             proven = sum(c.ma for c, may in on if not c.silent and shot.places[c.place].known)
             others = 0 if row.meter is None else max(row.meter.ma[p] - proven, 0)
             flows = others + sum(above(c, may, shot.places[c.place]) for c, may in on)

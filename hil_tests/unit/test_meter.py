@@ -8,6 +8,7 @@ import logging
 import socket
 import struct
 import threading
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -129,6 +130,27 @@ def test_meter_exchanged_while_nothing_ran_is_noticed(tmp_path: Path) -> None:
             controller.tick(Moment(second * 1000, None))
         assert controller.guard is not None
         assert controller.guard.mode == mode
+
+
+@pytest.mark.parametrize(
+    ("volts", "can_be"),
+    [
+        ((220.0, 220.0, 220.0), True),
+        ((220.0, 0.0, -0.0), True),
+        ((151.0, 0.0, 0.0), True),
+        ((150.0, 0.0, 0.0), False),
+        ((220.0, 220.0, 1000.0), True),
+        ((220.0, 220.0, 1000.5), False),
+        ((220.0, 220.0, -0.5), False),
+        ((160.0, -79.0, -80.0), False),
+    ],
+)
+def test_m6_voltages_that_cannot_be_are_no_reading(volts: tuple[float, float, float], can_be: bool) -> None:
+    """A phase may be dark; none is negative: that would make cars weigh next to nothing in volt-amperes."""
+    values = dict.fromkeys(("i_l1", "i_l2", "i_l3", "p_w", "q_var", "s_va"), 0.0)
+    values |= {f"v_l{k}": u for k, u in enumerate(volts, 1)}
+    with nullcontext() if can_be else pytest.raises(MeterError, match=r"voltages .* cannot be"):
+        assert driver_to(502)._meter(values, 0).s_va == 0
 
 
 def test_a_muted_meter_says_nothing_and_ends_cleanly(server: MeterServer, caplog: pytest.LogCaptureFixture) -> None:
