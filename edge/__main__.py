@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ from drivers.modbus_meter import ModbusMeter
 from drivers.native import NativeChargers
 from edge import config as cfg
 from edge.clock import Clock, LockstepClock, RealClock, monotonic_ms
+from edge.fleet import EPOCH_STEP
 from edge.journal import Journal
 from edge.loop import Controller
 from edge.memory import MemoryFile
@@ -58,7 +61,9 @@ def run(
     chargers = _chargers(config, bench=clock is not None)
     # In virtual time the planner answers in place; on a gateway it has a process of its own, and the tick never waits.
     runner: Runner = Inline() if clock else Beside()
-    controller = Controller(config, meter, chargers, book, runner, learned, tuple(feeder_meters))
+    # Two controllers that begin at once draw the same number once in 65,536 times; who sees it begins anew.
+    number = partial(secrets.randbelow, EPOCH_STEP)
+    controller = Controller(config, meter, chargers, book, runner, learned, tuple(feeder_meters), number)
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         ticks.stopped = True
