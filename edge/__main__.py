@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import faulthandler
 import logging
+import secrets
 import signal
 import sys
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,7 @@ from drivers.native import NativeChargers
 from edge import config as cfg
 from edge.clock import LockstepClock, RealClock, monotonic_ms
 from edge.cycle import live, quietly
+from edge.fleet import EPOCH_STEP
 from edge.journal import Journal
 from edge.loop import Controller
 from edge.memory import MemoryFile
@@ -103,7 +106,11 @@ def _wire(
     # In virtual time the planner answers in place; on a gateway it has a process of its own, and the tick never waits.
     runner: Runner = Inline() if bench else Beside()
     last.callback(quietly, runner.close)
-    controller = Controller(config, meter, chargers, book, runner, learned, feeder_meters, stored_epoch=stored_epoch)
+    # Two controllers that begin at once draw the same number once in 65,536 times; who sees it begins anew.
+    number = partial(secrets.randbelow, EPOCH_STEP)
+    controller = Controller(
+        config, meter, chargers, book, runner, learned, feeder_meters, stored_epoch=stored_epoch, tie_break=number
+    )
     return controller, chargers.link
 
 

@@ -2,6 +2,11 @@
 
 Silence is not idleness: a charger that has not been heard counts at the most it might draw. A renewal answers
 telemetry, so that the lease counts from the charger's own fresh stamp.
+
+Epochs fence two controllers. Who begins is the newest and tells every charger so with a *fence*: a setpoint without a
+lease, which can only lower, but whose epoch the charger keeps. Until a charger has echoed our epoch another controller
+may raise it: it is told nothing but fences, and counts at its nameplate. So the newest controller never counts too
+little, whatever an older one does that has not heard of it yet, and raises only what fits beside that.
 """
 
 from __future__ import annotations
@@ -11,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from edge.core import ledger
-from edge.core.model import CHARGING, FAULTED, FINISHED, NEVER, UNPLUGGED, WAITING, Charger, Command, Place
+from edge.core.model import CHARGING, FAULTED, FINISHED, MIN_MA, NEVER, UNPLUGGED, WAITING, Charger, Command, Place
 from edge.planner import GO_MS, Proposal, Want
 from edge.ports import ChargerState, Message, Setpoint, Wish
 
@@ -29,7 +34,17 @@ what it draws. A car that nears its end is settled while its current falls."""
 SETTLE_MA = 500
 PROOF_MS = 5_000
 """A car follows its pilot within 5 s."""
+EPOCH_STEP = 1 << 16
+"""An epoch is a counter times this, plus a number of this run: two controllers never begin with the same."""
 EPOCH_JUMP_MAX = 1000
+"""A foreign epoch whose counter is further ahead counts only when two chargers echo it."""
+RIVAL_MS = 600_000
+"""So long after another controller's last word this one stays silent; and so long a charger that says nothing counts
+at what another controller might make of it."""
+FENCES_MAX = 50
+"""So many fences leave in a tick: each is answered, and the answers of 3000 chargers at once would be a flood."""
+FENCE_MS, FENCE_SILENT_MS = 10_000, 60_000
+"""A fence that was not answered is sent again after so long; to who has not been heard lately, after so long."""
 OUTSTANDING_MAX = 8
 EXAMINED = 200
 """So many chargers a tick are examined whether they obey."""
@@ -50,6 +65,8 @@ class Unit:
     """Its own epoch when it alone is ahead of the fleet: an odd charger is handled alone."""
     told_ms: int = NEVER
     """When it was told something else than before."""
+    fence_ms: int = NEVER
+    """When it was last told a fence of this epoch."""
     echo: tuple[int, int] = (-1, -1)
     """The telemetry stamp (boot, tick) that the last setpoint echoed."""
     sent: tuple[ledger.Sent, ...] = ()
@@ -84,11 +101,14 @@ class Fleet:
     """May this charger be charged at once this month still? Asked once a session; a yes is counted."""
     stored_epoch: int = 0
     """The newest epoch of an earlier run of this controller, as far as its disk remembers."""
+    tie_break: Callable[[], int] = lambda: 0
+    """A number below EPOCH_STEP for each beginning, which no other controller draws."""
     epoch: int = 0
+    begun_ms: int = NEVER
     newest_epoch: int = 0
     """The newest epoch of another controller."""
     rival: bool = False
-    """A living lease of a newer epoch was seen: another controller commands this area."""
+    """What another, newer controller has told a charger was seen: it commands this area."""
     strangers: set[str] = field(default_factory=set)
     odd_fallbacks: dict[str, int] = field(default_factory=dict)
     """Chargers that would take more by themselves than the area was planned with, and how much, mA."""
@@ -163,7 +183,7 @@ class Fleet:
         unit.steady_ma = min(unit.steady_ma, ma)
         unit.state, unit.image = state, None
         unit.sent = ledger.outstanding(unit.sent, state.epoch, state.seq, now_ms)
-        self._fence(unit, state)
+        self._mind_foreign(unit, state, known)
 
     def _mind_fallback(self, name: str, fallback_ma: int) -> None:
         """Less than planned is harmless; more breaks the arithmetic the area's safety rests on, and is named."""
@@ -179,20 +199,44 @@ class Fleet:
             unit.granted = self.grant_now(unit.config.id)
         unit.at_once = asked and unit.granted
 
-    def _fence(self, unit: Unit, state: ChargerState) -> None:
-        """Who has sent what we have not? Another controller that lives, or one that is gone, or the charger is odd."""
-        mine = max(self.epoch, unit.epoch)
-        if not self.epoch or (state.epoch, state.seq) <= (mine, unit.seq):
+    def _mind_foreign(self, unit: Unit, state: ChargerState, known: ChargerState | None) -> None:
+        """Who has sent what we have not? Another controller, or one that is gone, or the charger is odd.
+
+        A controller with our very epoch is one too, if a charger echoes of it what we have not sent.
+        """
+        if not self.epoch or (state.epoch, state.seq) <= (self.epoch_of(unit), unit.seq):
             return
-        alive = state.epoch > mine and state.lease_ms > 0
-        if alive and (state.epoch <= mine + EPOCH_JUMP_MAX or self._echoes(state.epoch) > 1):
+        if not near(state.epoch, self.epoch) and self._echoes(state.epoch) < 2:
+            unit.epoch = next_epoch(state.epoch, self.epoch % EPOCH_STEP)
+            unit.fence_ms = NEVER
+        elif state.lease_ms > 0 or known is None or (known.epoch, known.seq) != (state.epoch, state.seq):
+            # A lease that lives, or a word that is new to us. The same word again says nothing of now.
             self.rival, self.newest_epoch = True, state.epoch
-        else:
-            unit.epoch = state.epoch + 1
 
     def _echoes(self, epoch: int) -> int:
-        """How many chargers say that this is the newest epoch they have seen."""
-        return sum(unit.state is not None and unit.state.epoch == epoch for unit in self.units.values())
+        """How many chargers say that this is the newest epoch they have seen, or said so before we outdid it there."""
+        outdone = next_epoch(epoch, self.epoch % EPOCH_STEP)
+        return sum(
+            unit.state is not None and (unit.state.epoch == epoch or unit.epoch == outdone)
+            for unit in self.units.values()
+        )
+
+    def epoch_of(self, unit: Unit) -> int:
+        """The epoch a charger is commanded with."""
+        return max(self.epoch, unit.epoch)
+
+    def _fenced(self, unit: Unit) -> bool:
+        """Has it echoed our epoch? It keeps that over a restart, so no older controller can raise it ever again."""
+        return unit.state is not None and unit.state.epoch == self.epoch_of(unit)
+
+    def _doubt_until_ms(self, unit: Unit) -> int:
+        """Until when another controller may raise it, for all we know, if it says nothing; NEVER when none can.
+
+        There is no proof but the echo. Yet a dead charger must not block its nameplate for ever: a controller that
+        hears only what we do not, and nothing of the chargers that echo us, is believed in for ten minutes. After
+        that what it gives is seen by the meter alone.
+        """
+        return NEVER if not self.epoch or self._fenced(unit) else max(self.begun_ms, unit.heard_ms) + RIVAL_MS
 
     def date_anew(self, now_ms: int) -> None:
         """The wall clock has moved: every departure is found anew."""
@@ -200,16 +244,20 @@ class Fleet:
             if unit.depart_ms != NEVER:
                 unit.depart_ms, unit.image, self.news = self.depart_of(unit.wish, now_ms), None, True
 
-    def begin_epoch(self) -> None:
-        """Become the newest controller of the area. Called once, when the start-up rule is fulfilled."""
+    def begin_epoch(self, now_ms: int) -> None:
+        """Become the newest controller of the area. Called when the start-up rule is fulfilled.
+
+        What chargers may draw is not ours yet: all that was told is history, and every charger must be fenced.
+        """
         echoed = Counter(unit.state.epoch for unit in self.units.values() if unit.state is not None)
-        near = max(self.epoch, self.stored_epoch) + EPOCH_JUMP_MAX
-        seen = max((e for e, count in echoed.items() if e <= near or count > 1), default=0)
-        self.epoch = max(self.stored_epoch, seen) + 1
-        self.rival = False
+        newest = max(self.epoch, self.stored_epoch)
+        counted = [epoch for epoch, count in echoed.items() if near(epoch, newest) or count > 1]
+        self.epoch = next_epoch(max([newest, *counted]), self.tie_break())
+        self.begun_ms, self.rival = now_ms, False
         for unit in self.units.values():
+            unit.set_ma, unit.epoch, unit.fence_ms, unit.image = 0, 0, NEVER, None
             if unit.state is not None and unit.state.epoch >= self.epoch:
-                unit.epoch = unit.state.epoch + 1
+                unit.epoch = next_epoch(unit.state.epoch, self.epoch % EPOCH_STEP)
 
     def view(self, now_ms: int) -> tuple[Charger, ...]:
         """The latched image of every charger, sorted by id."""
@@ -220,12 +268,13 @@ class Fleet:
 
     def _view(self, name: str, unit: Unit, now_ms: int) -> Charger:
         config, state = unit.config, unit.state
+        doubt_ms = self._doubt_until_ms(unit)
         if state is None:
             fallback_ma = self.charging.fallback_ma
             most = ledger.possible_ma(unit.sent, False, True, 0, NEVER, 0, fallback_ma, now_ms)
             return Charger(
-                name, unit.place, config.max_ma, fallback_ma, UNPLUGGED, 0, 0, unit.set_ma, most, True, False,
-                0, 0, NEVER, NEVER, False, 0,
+                name, unit.place, config.max_ma, fallback_ma, UNPLUGGED, 0, 0, unit.set_ma,
+                config.max_ma if now_ms < doubt_ms else most, True, False, 0, 0, NEVER, NEVER, False, 0,
             )  # fmt: skip
         silent_ms = unit.heard_ms + SILENT_MS.get(state.plug, SILENT_MS_MIN) + 1
         silent = now_ms >= silent_ms
@@ -239,10 +288,14 @@ class Fleet:
         # A draw above what it allows is falling: when no word has come since, it proves nothing of the present.
         proof_ms = unit.heard_ms + PROOF_MS if ma > allowed_ma else 1 << 60
         proven_ma = allowed_ma if now_ms >= proof_ms else ma
+        doubted = doubt_ms != NEVER and (not silent or now_ms < doubt_ms)
+        if doubted:
+            possible = plate_ma
         # A setpoint whose lease is over is history: back to it leads a ramp, not a jump.
         over = now_ms >= until_ms
         set_ma = min(unit.set_ma, possible) if over else unit.set_ma
-        settled = now_ms - unit.steady_ms >= SETTLE_MS and possible <= max(allowed_ma, set_ma, fallback_ma)
+        steady = not doubted and now_ms - unit.steady_ms >= SETTLE_MS
+        settled = steady and possible <= max(allowed_ma, set_ma, fallback_ma)
         want_wh = self._want_wh(unit)
         need_wh = want_wh - state.wh
         image = Charger(
@@ -251,7 +304,8 @@ class Fleet:
             unit.wish.prio if unit.wish is not None else 0,
         )  # fmt: skip
         # It stays true until something is heard or told, or until one of these moments.
-        moments = [silent_ms, until_ms, proof_ms, unit.steady_ms + SETTLE_MS, *(sent.ends_ms for sent in unit.sent)]
+        moments = [silent_ms, until_ms, doubt_ms, proof_ms, unit.steady_ms + SETTLE_MS]
+        moments += [sent.ends_ms for sent in unit.sent]
         unit.image, unit.image_until_ms = image, min((at for at in moments if at > now_ms), default=1 << 60)
         return image
 
@@ -267,6 +321,7 @@ class Fleet:
         return [
             (_as_said(view[k], units[k]), units[k].heard_ms, units[k].told_ms)
             for k in range(turn % stride, len(view), stride)
+            if self._fenced(units[k])
         ]
 
     def wants(self) -> list[Want]:
@@ -319,21 +374,40 @@ class Fleet:
             if (unit.start_ms, unit.missing_wh) != (start_ms, missing_wh):
                 unit.start_ms, unit.missing_wh, unit.image = start_ms, missing_wh, None
 
-    def due(self, commands: Iterable[Command]) -> list[Setpoint]:
-        """The setpoints this tick must send, lowerings first: changes, renewals that answer telemetry, and repeats."""
+    def due(self, commands: Iterable[Command], now_ms: int) -> list[Setpoint]:
+        """The setpoints this tick must send, lowerings first: changes, renewals that answer telemetry, and repeats.
+
+        Who has not echoed our epoch gets a fence, some of them in each tick.
+        """
         lower: list[Setpoint] = []
         other: list[Setpoint] = []
+        unfenced: list[tuple[bool, int, str, int]] = []
         for command in commands:
             unit = self.units[command.id]
             state = unit.state
-            if state is None or not self._is_due(unit, state, command):
-                continue
-            epoch = max(self.epoch, unit.epoch)
-            setpoint = Setpoint(
-                command.id, epoch, unit.seq + 1, state.boot, state.tick_ms, command.ma, self.charging.lease_ms
-            )
-            (lower if command.ma < unit.set_ma else other).append(setpoint)
-        return lower + other
+            if state is None or not self._fenced(unit):
+                deaf = state is None or now_ms - unit.heard_ms > SILENT_MS.get(state.plug, SILENT_MS_MIN)
+                since_ms = now_ms - unit.fence_ms
+                if command.ma < unit.set_ma or since_ms >= (FENCE_SILENT_MS if deaf else FENCE_MS):
+                    unfenced.append((deaf, unit.fence_ms, command.id, command.ma))
+            elif self._is_due(unit, state, command):
+                setpoint = Setpoint(
+                    command.id, self.epoch_of(unit), unit.seq + 1, state.boot, state.tick_ms, command.ma,
+                    self.charging.lease_ms,
+                )  # fmt: skip
+                (lower if command.ma < unit.set_ma else other).append(setpoint)
+        return lower + [self._fence(name, ma) for _, _, name, ma in sorted(unfenced)[:FENCES_MAX]] + other
+
+    def _fence(self, charger: str, ma: int) -> Setpoint:
+        """Our epoch for a charger, at no more than it has, as far as we know; if it has less it refuses and says so."""
+        unit = self.units[charger]
+        state = unit.state
+        if state is None:
+            boot, tick_ms, most = 0, 0, self.charging.fallback_ma
+        else:
+            boot, tick_ms, most = state.boot, state.tick_ms, min(state.allowed_ma, state.fallback_ma)
+        ma = min(ma, most) if most >= MIN_MA else 0
+        return Setpoint(charger, self.epoch_of(unit), unit.seq + 1, boot, tick_ms, ma, 0)
 
     def _is_due(self, unit: Unit, state: ChargerState, command: Command) -> bool:
         if command.ma != unit.set_ma:
@@ -343,7 +417,7 @@ class Fleet:
         high = state.allowed_ma > command.ma
         if state.plug not in (WAITING, CHARGING):
             return state.lease_ms > 0 and high
-        lost = (state.epoch, state.seq) < (max(self.epoch, unit.epoch), unit.seq)
+        lost = state.seq < unit.seq
         if lost and (high or (command.renew and state.allowed_ma < command.ma)):
             return True
         leaseless = command.ma == state.fallback_ma or not command.renew
@@ -354,6 +428,11 @@ class Fleet:
     def sent(self, setpoint: Setpoint, now_ms: int) -> None:
         """Remember a setpoint that has left: it may flow from now on."""
         unit = self.units[setpoint.charger]
+        if not setpoint.lease_ms:
+            # A fence adds nothing to what may flow.
+            unit.told_ms = now_ms
+            unit.set_ma, unit.seq, unit.fence_ms, unit.image = setpoint.ma, setpoint.seq, now_ms, None
+            return
         drawn_ma = max(unit.state.ma) if unit.state is not None else 0
         if setpoint.ma != unit.set_ma and not drawn_ma <= setpoint.ma < unit.set_ma:
             unit.steady_ms = now_ms
@@ -383,6 +462,16 @@ def _as_said(row: Charger, unit: Unit) -> Charger:
     """With the current its last word gave, however old that is."""
     ma = 0 if unit.state is None else min(max(unit.state.ma), unit.config.max_ma)
     return row if ma == row.ma else row._replace(ma=ma)
+
+
+def next_epoch(newest: int, number: int) -> int:
+    """The first epoch of the controller with this number that is newer than ``newest``, whoever begins beside it."""
+    return (newest // EPOCH_STEP + 1) * EPOCH_STEP + number
+
+
+def near(epoch: int, own: int) -> bool:
+    """Is an epoch so little ahead that one charger is enough to believe in it?"""
+    return epoch // EPOCH_STEP <= own // EPOCH_STEP + EPOCH_JUMP_MAX
 
 
 def _age(state: ChargerState) -> tuple[int, int, int]:

@@ -25,13 +25,15 @@ from edge.core.model import (
     Snapshot,
     mean_mv,
 )
-from edge.fleet import Fleet
+from edge.fleet import RIVAL_MS, Fleet
 from edge.gauge import Gauge, ask_all
 from edge.memory import Memory
 from edge.planner import Proposal, expected
 from edge.planning import NEW_MS, PLAN_MS, Inline, Question, habits, local_minute, slots_ahead
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from edge.clock import Moment
     from edge.core.model import Meter
     from edge.journal import Journal
@@ -50,7 +52,6 @@ _MODES_SAID = (
     "safe: its chargers go to their fallback",
     "latch: another meter than before; its chargers stay at their fallback until a person has looked",
 )
-RIVAL_MS = 600_000
 HOUR_MS = 3_600_000
 MAX_STAY_MS = 86_400_000
 WALL_JUMP_S = 30.0
@@ -78,12 +79,11 @@ class Controller:
         memory: Memory | None = None,
         feeder_meters: tuple[MeterPort | None, ...] = (),
         stored_epoch: int = 0,
+        tie_break: Callable[[], int] = lambda: 0,
     ) -> None:
         self.config, self.chargers, self.journal = config, chargers, journal
         self.zone = ZoneInfo(config.timezone)
-        self.fleet = Fleet(
-            config.chargers, config.charging, self._depart_ms, self._grant_now, stored_epoch=stored_epoch
-        )
+        self.fleet = Fleet(config.chargers, config.charging, self._depart_ms, self._grant_now, stored_epoch, tie_break)
         self.memory = memory or Memory()
         self.runner = runner or Inline()
         self.planned_ms = NEVER
@@ -136,14 +136,16 @@ class Controller:
         self.fleet.hear(self.chargers.take(), self.now_ms)
         if moment.gap:
             self._mind_gap(moment.gap)
+        self._mind_rival()
         self._read_meters()
         self._plan()
         snapshot = self._snapshot()
         before = self.guard.mode
         commands = self.decide(snapshot)
         if before == watch.STARTING and self.guard.mode != watch.STARTING:
-            self.fleet.begin_epoch()
-        self._mind_rival()
+            self.fleet.begin_epoch(self.now_ms)
+            if "rival" in self._said:
+                self._say("rival", f"this controller commands again (epoch {self.fleet.epoch})")
         sent = 0 if self.guard.mode == watch.STARTING else self._send(commands)
         self._learn()
         self._note_serials()
@@ -165,6 +167,9 @@ class Controller:
 
     def _isolate(self, view: tuple[Charger, ...]) -> tuple[Charger, ...]:
         """Who does not obey counts at its worst, and proves nothing, like one that is not heard."""
+        if self.guard is None or self.guard.mode == watch.STARTING:
+            self.obey = obey.start()  # what chargers are told now is told by somebody else
+            return view
         self.turn += 1
         self.obey = obey.look(self.obey, self.fleet.evidence(view, self.turn), self.now_ms)
         names = obey.isolated(self.obey)
@@ -389,18 +394,28 @@ class Controller:
         return now_ms + round((leaves.timestamp() - self.wall_s) * 1000)
 
     def _mind_rival(self) -> None:
-        """A living lease of a newer epoch: another controller commands here. Fall silent, start again later."""
-        if self.fleet.rival:
-            self.fleet.rival = False
-            self.quiet_until_ms = self.now_ms + RIVAL_MS
-            log.warning("another controller commands this area (epoch %d): silent for 10 min", self.fleet.newest_epoch)
-        if self.now_ms < self.quiet_until_ms:
+        """Another controller, a newer one or a twin, commands here: fall silent, start again later.
+
+        A newer one is left in peace while it shows itself. A twin is not: only a newer epoch fences it.
+        """
+        assert self.guard is not None  # noqa: S101 - set at the top of the tick
+        text = f"another controller commands this area (epoch {self.fleet.newest_epoch})"
+        twin = self.fleet.newest_epoch == self.fleet.epoch
+        silent = self.now_ms < self.quiet_until_ms
+        if self.fleet.rival and twin:
+            silent = silent or self.guard.mode != watch.STARTING
+            self._say("rival", f"{text} and has drawn our number: begins anew", logging.WARNING)
+        elif self.fleet.rival:
+            silent, self.quiet_until_ms = True, self.now_ms + RIVAL_MS
+            self._say("rival", f"{text}: silent until 10 min after its last word", logging.WARNING)
+        self.fleet.rival = False
+        if silent:
             self._lose_authority()
 
     def _send(self, commands: tuple[Command, ...]) -> int:
         """What is due leaves now, lowerings first; what the broker does not take is not sent later."""
         sent = 0
-        for setpoint in self.fleet.due(commands):
+        for setpoint in self.fleet.due(commands, self.now_ms):
             if self.chargers.send(setpoint):
                 self.fleet.sent(setpoint, self.now_ms)
                 sent += 1

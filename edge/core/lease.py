@@ -31,9 +31,13 @@ Setpoint = namedtuple("Setpoint", ("epoch", "seq", "boot", "tick_ms", "ma", "lea
 ACCEPTED, OLD, STALE, BAD = range(4)
 
 
-def start(boot: int) -> Lease:
-    """The lease of a charger that has just started: none."""
-    return Lease(boot, 0, 0, 0, 0)
+def start(boot: int, epoch: int = 0) -> Lease:
+    """The lease of a charger that has just started: none.
+
+    ``epoch`` is the newest it had seen before, which it must keep over a restart: one that forgets it obeys an older
+    controller again, and the newer one cannot know.
+    """
+    return Lease(boot, epoch, 0, 0, 0)
 
 
 def allowed_ma(lease: Lease, fallback_ma: int, now_ms: int) -> int:

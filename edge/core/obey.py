@@ -14,8 +14,9 @@ FOLLOW_MS = 15000
 """A car follows its pilot within 5 s, a charger may take 10 s (a brand's own rhythm): after that it has not obeyed."""
 DRAWS_MORE_MA, DRAWS_MORE_PART = 1500, 8
 """Chargers round, and their meters are class 1 to 2: so much, or an eighth, more than told is still obeying."""
-TIMES = 3
-"""So many telegrams in a row must show it: one may have crossed with a setpoint, one setpoint may have been lost."""
+TIMES, DEAF_TIMES = 3, 5
+"""So many telegrams in a row must show it. One may have crossed with a setpoint; and who seems deaf may only have lost
+it: each telegram is answered with it again, so of 40 % lost messages five in a row are one in a hundred."""
 RELEASE_MS = 300000
 """Who has obeyed for so long after that is trusted again."""
 CUT_MA_MIN, CUT_PERMILLE = 10000, 30
@@ -123,7 +124,8 @@ def _next(old: Suspect | None, name: str, code: int, heard_ms: int, now_ms: int)
     if old is not None and old.heard_ms == heard_ms:
         return old
     count = 1 if old is None or old.code == LIES else old.count + 1
-    return Suspect(name, code, count, heard_ms, count >= TIMES or (old is not None and old.isolated))
+    many = DEAF_TIMES if code == DEAF else TIMES
+    return Suspect(name, code, count, heard_ms, count >= many or (old is not None and old.isolated))
 
 
 # ------------------------------------------------------------------------------------------------ at the meter

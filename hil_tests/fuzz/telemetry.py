@@ -167,7 +167,7 @@ class _Town:
         only = (0, 1, 2, -1)[self.ticks % 4]
         self.ticks += 1
         self.guard, commands = area.decide(self.guard, reading, self.fleet.places, view, _SETTINGS, self.now_ms, only)
-        self._look(self.fleet.due(commands))
+        self._look(self.fleet.due(commands, self.now_ms))
 
     def look_around(self) -> None:
         """What else looks at the fleet: did it obey, and the planner."""
@@ -175,7 +175,7 @@ class _Town:
         self.fleet.wants()
         self.fleet.free_places()
         self.fleet.date_anew(self.now_ms)
-        self.fleet.begin_epoch()
+        self.fleet.begin_epoch(0)
 
     def _note(self, state: ChargerState) -> None:
         """Write down what was said. What the liar says he has gone past flows no more: nobody can know better."""
@@ -195,7 +195,8 @@ class _Town:
             self._look_at(s)
             raised = raised or s.ma > self.last[s.charger][2]
             self.last[s.charger] = (s.epoch, s.seq, s.ma)
-            self.flowing.append((s.charger, self.now_ms + LEASE_END_MS, s.epoch, s.seq, s.ma))
+            if s.lease_ms:
+                self.flowing.append((s.charger, self.now_ms + LEASE_END_MS, s.epoch, s.seq, s.ma))
             self.fleet.sent(s, self.now_ms)
         if raised and self.now_ms - self._seen_ms() <= HOLD_MS:
             self._look_at_sums()
@@ -204,14 +205,17 @@ class _Town:
         """Is it a value, with a lease and an echo; and without a meter no raise, and soon no more than the fallback?"""
         assert s.ma == 0 or 6_000 <= s.ma <= NAMEPLATE_MA[s.charger], f"{s.charger} told {s.ma} mA"
         assert s.lease_ms <= LEASE_MS
-        assert (s.charger, s.boot, s.tick_ms) in self.stamps, "an echo of what was never said"
+        # A fence has no lease and needs no echo: it can only lower.
+        assert s.lease_ms == 0 or (s.charger, s.boot, s.tick_ms) in self.stamps, "an echo of what was never said"
         *last, last_ma = self.last[s.charger]
         assert [s.epoch, s.seq] > last, f"{(s.epoch, s.seq)} after {last}"
         text = encode(s)
         assert len(text) <= 512
         assert json.loads(text)["ma"] == s.ma
         state = self.fleet.units[s.charger].state
-        assert state is not None
+        if state is None:
+            assert (s.lease_ms, s.ma) == (0, 0), "who was never heard is told nothing but a fence"
+            return
         age_ms = self.now_ms - self._seen_ms()
         own_ma = min(state.allowed_ma, state.fallback_ma)
         assert age_ms <= HOLD_MS or s.ma <= max(last_ma, own_ma), f"{s.charger} raised to {s.ma} mA, meter silent"

@@ -1,7 +1,8 @@
 """The emulated chargers of one area: native dialect, echo lease, and manners on the wire.
 
-Telemetry goes out at once on a change (plug, 0.5 A, what is allowed, a refused setpoint), else as a heartbeat. The
-lease is the product's own ``edge.core.lease``; everything said on the wire is encoded here and not by the driver.
+Telemetry goes out at once on a change (plug, 0.5 A, what is allowed, a new controller) and in answer to a setpoint that
+is refused or brings no lease, else as a heartbeat. The lease is the product's own ``edge.core.lease``; everything said
+on the wire is encoded here and not by the driver.
 """
 
 from __future__ import annotations
@@ -82,13 +83,16 @@ class Chargers:
             self._dirty[k] |= verdict == leases.STALE
             return
         self.accepted += 1
+        # A new controller is waiting to hear that it is the newest; a setpoint without a lease asks for an answer.
+        self._dirty[k] |= lease.epoch != self.leases[k].epoch or asked.lease_ms == 0
         self.leases[k] = lease
         left_ms = lease.ends_ms - now_ms
         allowed = leases.allowed_ma(lease, self.fallback_ma, now_ms)
         self._dirty[k] |= allowed != self._allowed_ma[k]
         self._allowed_ma[k] = allowed
         self._ends_s[k] = self.plant.second + (self.within_ms + left_ms) / 1000.0 if left_ms > 0 else np.inf
-        self._beat_s[k] = asked.lease_ms / 3000.0
+        if asked.lease_ms:
+            self._beat_s[k] = asked.lease_ms / 3000.0
 
     def telemetry(self) -> list[tuple[str, str]]:
         """What the chargers have to say now: (id, payload), by id."""

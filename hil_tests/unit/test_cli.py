@@ -8,12 +8,14 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import pytest
 
 from drivers.broker import BrokerChild
+from edge import __main__ as daemon
+from edge.fleet import EPOCH_STEP
 from edge.vault import Vault
 from hil_tests.rig.meter import MeterServer
 from hil_tests.rig.plant import Busbar
@@ -251,6 +253,21 @@ def test_wrong_option_is_exit_code_2() -> None:
     with pytest.raises(SystemExit) as caught:
         main(["demo", "--comunity", "A"])
     assert caught.value.code == 2
+
+
+def test_each_run_has_a_number_of_its_own(area: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two controllers started at once tell their epochs apart by a random number, drawn anew at each beginning."""
+    drawn = []
+
+    def controller(*_parts: Any, tie_break: Callable[[], int], **_named: Any) -> NoReturn:  # noqa: ANN401 - its own
+        drawn.extend(tie_break() for _ in range(100))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(daemon, "Controller", controller)
+    with pytest.raises(KeyboardInterrupt):
+        daemon.run(daemon.load(area()))
+    assert len(set(drawn)) > 90
+    assert 0 <= min(drawn) < max(drawn) < EPOCH_STEP
 
 
 def test_run_refuses_an_unwritable_journal(area: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:

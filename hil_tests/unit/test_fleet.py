@@ -8,7 +8,7 @@ import pytest
 
 from edge.config import ChargerConfig, ChargingConfig
 from edge.core.model import CHARGING, FAULTED, FINISHED, NEVER, UNPLUGGED, WAITING, Command, Place
-from edge.fleet import Fleet
+from edge.fleet import EPOCH_STEP, Fleet, next_epoch
 from edge.planner import GO_MS, Proposal
 from edge.ports import ChargerState, Message, Setpoint, Wish
 
@@ -35,7 +35,7 @@ class Site:
     def state(self, name: str = "a", **changes: Any) -> ChargerState:  # noqa: ANN401 - fields of a state
         """Telemetry stamped now: an idle plugged car, unless said otherwise."""
         row = {
-            "charger": name, "boot": BOOT, "tick_ms": self.now_ms, "epoch": 0, "seq": 0, "plug": WAITING,
+            "charger": name, "boot": BOOT, "tick_ms": self.now_ms, "epoch": self.fleet.epoch, "seq": 0, "plug": WAITING,
             "ma": (0, 0, 0), "w": 0, "wh": 0, "allowed_ma": self.fallback_ma, "lease_ms": 0,
             "fallback_ma": self.fallback_ma, "max_ma": 32_000,
         }  # fmt: skip
@@ -51,18 +51,24 @@ class Site:
         unit = self.fleet.units[name]
         ma = unit.set_ma
         row = {
-            "epoch": max(self.fleet.epoch, unit.epoch), "seq": unit.seq, "allowed_ma": ma, "ma": (ma, 0, 0),
+            "epoch": self.fleet.epoch_of(unit), "seq": unit.seq, "allowed_ma": ma, "ma": (ma, 0, 0),
             "plug": CHARGING if ma else WAITING, "lease_ms": 59_000,
         }  # fmt: skip
         return self.say(name, **{**row, **changes})
 
     def tell(self, ma: int, name: str = "a", *, renew: bool = True) -> list[Setpoint]:
         """One tick wants ``ma``; what was due and went out."""
-        due = self.fleet.due([Command(name, ma, 0, -1, renew)])
+        due = self.fleet.due([Command(name, ma, 0, -1, renew)], self.now_ms)
         if self.broker_up:
             for setpoint in due:
                 self.fleet.sent(setpoint, self.now_ms)
         return due if self.broker_up else []
+
+    def begin(self, number: int = 0) -> Site:
+        """The start-up rule is fulfilled: the controller draws this number and begins."""
+        self.fleet.tie_break = lambda: number
+        self.fleet.begin_epoch(self.now_ms)
+        return self
 
     def view(self, name: str = "a") -> Any:  # noqa: ANN401 - a Charger
         """The latched image of one charger."""
@@ -70,13 +76,10 @@ class Site:
 
 
 # ------------------------------------------------------------------------------------------------- what is latched
-def test_never_heard_counts_at_its_fallback_and_gets_nothing() -> None:
-    """A charger that has not spoken is silent, counts at its fallback, and is sent nothing."""
-    site = Site(fallback_ma=6000)
-    view = site.view()
+def test_never_heard_counts_at_its_fallback_in_the_end() -> None:
+    """A charger that has not spoken is silent; long after the beginning it counts at its fallback."""
+    view = Site(fallback_ma=6000).view()
     assert (view.silent, view.possible_ma, view.plug, view.max_ma) == (True, 6000, UNPLUGGED, 32_000)
-    assert site.tell(0) == []
-    assert site.tell(6000) == []
 
 
 @pytest.mark.parametrize(
@@ -487,7 +490,8 @@ def test_lowerings_leave_first() -> None:
     site = Site("a", "b", "c").say("a").say("b").say("c")
     site.tell(16_000, "b")
     due = site.fleet.due(
-        [Command("a", 9000, 0, -1, True), Command("b", 6000, 0, -1, True), Command("c", 9000, 0, -1, True)]
+        [Command("a", 9000, 0, -1, True), Command("b", 6000, 0, -1, True), Command("c", 9000, 0, -1, True)],
+        site.now_ms,
     )
     assert [s.charger for s in due] == ["b", "a", "c"]
 
@@ -549,6 +553,11 @@ def test_q18_what_the_broker_did_not_take_is_not_remembered() -> None:
     assert [s.ma for s in site.tell(9000)] == [9000]
 
 
+def counter(count: int, number: int = 0) -> int:
+    """The epoch with this counter, of the controller that has drawn this number."""
+    return count * EPOCH_STEP + number
+
+
 @pytest.mark.parametrize(
     ("own", "echoed", "begins"),
     [
@@ -558,68 +567,210 @@ def test_q18_what_the_broker_did_not_take_is_not_remembered() -> None:
         (0, {"a": 1001, "b": 3}, 4),
         (0, {"a": 50_000, "b": 50_000}, 50_001),
         (500, {"a": 1500, "b": 3}, 1501),
-        (500, {"a": 1501, "b": 3}, 4),
+        (500, {"a": 1501, "b": 3}, 501),
     ],
 )
 def test_epoch_begins_above_what_counts(own: int, echoed: dict[str, int], begins: int) -> None:
-    """Newest + 1; an epoch counts when it is at most own + 1000 or two chargers echo it."""
-    site = Site("a", "b", epoch=own)
-    for name, epoch in echoed.items():
-        site.say(name, epoch=epoch)
+    """Newest + 1, never below its own; an epoch counts when it is at most own + 1000 or two chargers echo it."""
+    site = Site("a", "b", epoch=counter(own, 9))
+    for name, count in echoed.items():
+        site.say(name, epoch=counter(count, 50))
     site.fleet.rival = True
-    site.fleet.begin_epoch()
-    assert (site.fleet.epoch, site.fleet.rival) == (begins, False)
-    site.wait(1)
-    for name, epoch in echoed.items():
-        (setpoint,) = site.tell(9000, name)
-        assert setpoint.epoch > epoch
+    site.begin(number=3)
+    assert (site.fleet.epoch, site.fleet.rival) == (counter(begins, 3), False)
+    for name, count in echoed.items():
+        (fence,) = site.tell(9000, name)
+        assert fence.epoch > counter(count, 50)
+        assert site.wait(1).obeyed(name).view(name).possible_ma == 0
+
+
+@pytest.mark.parametrize(("first", "second"), [(0, 1), (1, 0), (40_000, 65_535)])
+def test_h14_two_that_begin_at_once_have_unequal_epochs(first: int, second: int) -> None:
+    """Both have heard the same; the numbers they drew tell them apart, and a later one is newer than both."""
+    one, two = (
+        Site(epoch=0).say(epoch=counter(6, 77)).begin(first),
+        Site(epoch=0).say(epoch=counter(6, 77)).begin(second),
+    )
+    assert one.fleet.epoch != two.fleet.epoch
+    assert counter(6, 77) < min(one.fleet.epoch, two.fleet.epoch)
+    assert next_epoch(min(one.fleet.epoch, two.fleet.epoch), 0) > max(one.fleet.epoch, two.fleet.epoch)
+
+
+def test_h14_a_controller_that_begins_knows_nothing_of_what_flows() -> None:
+    """What a charger said under an older controller is no promise: it counts at its nameplate until it echoes ours."""
+    site = Site("a", "b").say("a").say("b", plug=UNPLUGGED).begin()
+    for name in "ab":
+        assert (site.view(name).possible_ma, site.view(name).settled) == (32_000, False)
+        assert [s.ma for s in site.tell(16_000, name)] == [0]
+        assert site.wait(1).say(name, epoch=5).view(name).possible_ma == 32_000
+        assert site.wait(1).obeyed(name).view(name).possible_ma == 0
+        assert [s.ma for s in site.tell(16_000, name)] == [16_000]
+
+
+@pytest.mark.parametrize("step_ms", [-1, 0, 1])
+@pytest.mark.parametrize("heard", [False, True])
+def test_a_charger_that_says_nothing_is_doubted_for_ten_minutes(heard: bool, step_ms: int) -> None:
+    """Since the beginning, or since its last word if that is later; a dead charger does not block its nameplate."""
+    site = Site(fallback_ma=6000).begin()
+    if heard:
+        site.wait(300).say(epoch=5, plug=FAULTED)
+    site.wait(600)
+    site.now_ms += step_ms
+    assert site.view().silent
+    assert site.view().possible_ma == (6000 if step_ms >= 0 else 32_000)
+
+
+def test_a_charger_that_speaks_and_takes_no_fence_is_doubted_for_ever() -> None:
+    """Whoever it obeys, it is not us."""
+    site = Site().say().begin()
+    for _ in range(100):
+        site.wait(30).say(epoch=5)
+    assert site.view().possible_ma == 32_000
+
+
+@pytest.mark.parametrize(
+    ("fallback_ma", "heard", "told", "fence_ma"),
+    [
+        (0, None, 0, 0),
+        (0, None, 32_000, 0),
+        (6000, None, 32_000, 6000),
+        (6000, None, 0, 0),
+        (0, 16_000, 32_000, 0),
+        (6000, 16_000, 32_000, 6000),
+        (6000, 16_000, 0, 0),
+        (6000, 0, 32_000, 0),
+        (6000, 5999, 32_000, 0),
+        (10_000, 7000, 32_000, 7000),
+    ],
+)
+def test_a_fence_can_only_lower(fallback_ma: int, heard: int | None, told: int, fence_ma: int) -> None:
+    """No lease, and no more than the charger has: its fallback, what it allows, what is wanted, whichever is least."""
+    site = Site(fallback_ma=fallback_ma)
+    if heard is not None:
+        site.say(allowed_ma=heard, lease_ms=50_000)
+    site.begin(number=3)
+    stamp = (0, 0) if heard is None else (BOOT, site.now_ms)
+    assert site.tell(told) == [Setpoint("a", counter(1, 3), 1, *stamp, fence_ma, 0)]
+    assert site.fleet.units["a"].sent == ()
+
+
+@pytest.mark.parametrize("step_ms", [-1, 0])
+@pytest.mark.parametrize(("heard", "again_s"), [(True, 10), (False, 60)])
+def test_a_lost_fence_is_repeated(heard: bool, again_s: int, step_ms: int) -> None:
+    """Every 10 s where the charger was heard lately, every minute where not, until it is echoed."""
+    site = Site()
+    if heard:
+        site.say()
+    site.begin()
+    for _ in range(3):
+        assert len(site.tell(0)) == 1
+        site.wait(again_s)
+        site.now_ms += step_ms
+        assert len(site.tell(0)) == (step_ms == 0)
+        site.wait(again_s)
+    site.obeyed()
+    assert site.wait(again_s).tell(0) == []
+
+
+def test_less_is_told_at_once_to_who_is_not_fenced_yet() -> None:
+    """A lowering never waits its turn: the guard wants less than the fence of a second ago said."""
+    site = Site(fallback_ma=6000).say().begin()
+    assert [s.ma for s in site.tell(6000)] == [6000]
+    assert site.wait(1).tell(6000) == []
+    assert [s.ma for s in site.tell(0)] == [0]
+
+
+def test_c13_fences_of_many_chargers_are_no_flood() -> None:
+    """3,000 chargers: fifty a tick, who was heard first, and everybody within a minute; then each ten seconds later."""
+    ids = [f"p{k:04d}" for k in range(3000)]
+    site = Site(*ids)
+    for name in ids[1000:]:
+        site.say(name)
+    site.begin()
+    order: list[str] = []
+    for _ in range(60):
+        due = site.fleet.due([Command(name, 0, 0, -1, True) for name in ids], site.now_ms)
+        for setpoint in due:
+            site.fleet.sent(setpoint, site.now_ms)
+            site.wait(0.0).obeyed(setpoint.charger)
+        order += [setpoint.charger for setpoint in due]
+        assert len(due) == 50
+        site.wait(1)
+    assert order == ids[1000:] + ids[:1000]
+
+
+def test_c8_a_charger_that_keeps_the_epoch_over_a_restart_stays_ours() -> None:
+    """After a restart it echoes our epoch and no setpoint: it is believed. One that forgot is fenced anew."""
+    site = Site().say().begin()
+    site.tell(0)
+    site.wait(1).obeyed()
+    assert site.wait(1).say(boot=78).view().possible_ma == 0
+    assert site.wait(1).say(boot=79, epoch=0).view().possible_ma == 32_000
+    assert [s.lease_ms for s in site.wait(10).tell(16_000)] == [0]
+    assert site.wait(1).obeyed(boot=79).view().possible_ma == 0
 
 
 @pytest.mark.parametrize(
     ("ahead", "lease_ms", "rival"),
-    [(0, 50_000, False), (1, 50_000, True), (1000, 50_000, True), (1001, 50_000, False), (1, 0, False), (1, 1, True)],
+    [(0, 50_000, False), (1, 50_000, True), (1000, 50_000, True), (1001, 50_000, False), (1, 0, True), (1, 1, True)],
 )
-def test_h14_living_lease_of_a_newer_epoch_is_a_rival(ahead: int, lease_ms: int, rival: bool) -> None:
-    """Another controller commands here when a charger holds its lease; one odd charger far ahead is none."""
-    site = Site("a", "b").say("a", epoch=5 + ahead, lease_ms=lease_ms, allowed_ma=16_000)
+def test_h14_a_newer_epoch_is_a_rival(ahead: int, lease_ms: int, rival: bool) -> None:
+    """Another controller commands here, with or without a lease; one odd charger far ahead is none."""
+    site = Site("a", "b", epoch=counter(5, 9))
+    site.say("a", epoch=counter(5 + ahead, 9), lease_ms=lease_ms, allowed_ma=16_000)
     assert site.fleet.rival == rival
-    assert site.fleet.epoch == 5
+    assert site.fleet.epoch == counter(5, 9)
+
+
+@pytest.mark.parametrize(("seq", "lease_ms", "rival"), [(7, 0, False), (8, 0, True), (7, 1, True)])
+def test_h14_only_a_new_word_of_a_rival_or_its_lease_is_a_sign_of_life(seq: int, lease_ms: int, rival: bool) -> None:
+    """What a charger was told long ago it echoes for ever; that does not keep this controller silent."""
+    site = Site().say(epoch=counter(1), seq=7)
+    site.fleet.rival = False
+    site.wait(30).say(epoch=counter(1), seq=seq, lease_ms=lease_ms)
+    assert site.fleet.rival == rival
 
 
 def test_h14_two_chargers_far_ahead_are_a_rival() -> None:
-    """What one odd charger may dream of, two do not."""
-    site = Site("a", "b").say("a", epoch=9000, lease_ms=50_000)
-    assert not site.fleet.rival
-    site.say("b", epoch=9000, lease_ms=50_000)
-    assert site.fleet.rival
-    assert site.fleet.newest_epoch == 9000
+    """What one odd charger may dream of, two do not; also when the first was outdone in between."""
+    for outdone in (False, True):
+        site = Site("a", "b").say("a", epoch=counter(9000), lease_ms=50_000)
+        assert not site.fleet.rival
+        if outdone:
+            site.tell(0, "a")
+            site.wait(1).obeyed("a")
+        site.say("b", epoch=counter(9000), lease_ms=50_000)
+        assert (site.fleet.rival, site.fleet.newest_epoch) == (True, counter(9000))
 
 
-def test_charger_silent_during_boot_is_caught_up_alone() -> None:
-    """A left-over epoch without a lease lifts the epoch of that charger, not of the fleet, and is no rival."""
-    site = Site("a", "b").say("a").say("b", epoch=8)
-    assert (site.fleet.rival, site.fleet.epoch) == (False, 5)
-    assert [s.epoch for s in site.tell(9000, "a")] == [5]
-    assert [s.epoch for s in site.tell(9000, "b")] == [9]
-    site.wait(1).obeyed("b")
-    assert not site.fleet.rival
-    assert site.view("b").possible_ma == 9000
-
-
-def test_one_odd_charger_does_not_run_away_with_the_epoch() -> None:
-    """An absurd epoch costs nobody but the charger that claims it."""
+def test_one_odd_charger_is_handled_alone() -> None:
+    """An absurd epoch costs nobody but the charger that claims it: it is outdone there, and the fleet goes on."""
     site = Site("a", "b").say("a", epoch=(1 << 53) - 2).say("b")
-    assert site.fleet.epoch == 5
+    assert (site.fleet.epoch, site.fleet.rival) == (5, False)
     assert [s.epoch for s in site.tell(9000, "b")] == [5]
+    assert site.view("a").possible_ma == 32_000
+    assert [(s.epoch, s.ma) for s in site.tell(9000, "a")] == [((1 << 53) + 5, 0)]
+    assert site.wait(1).obeyed("a").view("a").possible_ma == 0
+    assert [(s.epoch, s.ma) for s in site.tell(9000, "a")] == [((1 << 53) + 5, 9000)]
 
 
-def test_h14_twin_with_the_same_epoch_is_outdone() -> None:
-    """A seq we never sent, in our own epoch: a twin. The next setpoint fences it, and the twin will hear of it."""
+def test_h14_a_twin_with_the_same_epoch_is_a_rival() -> None:
+    """A seq we never sent, in our own epoch: a twin. Both fall silent, and begin anew with other numbers."""
     site = Site().say()
     site.tell(9000)
     site.wait(1).say(epoch=5, seq=40, allowed_ma=16_000, lease_ms=50_000, plug=CHARGING)
-    site.wait(1)
-    assert [s.epoch for s in site.tell(10_000)] == [6]
+    assert site.fleet.rival
+    site.wait(700).begin(number=8)
+    assert (site.fleet.epoch, site.fleet.rival) == (counter(1, 8), False)
+
+
+def test_what_was_told_in_an_epoch_before_is_history() -> None:
+    """A controller that begins anew has told nobody anything: all it gives is a raise that needs room."""
+    site = Site().say()
+    site.tell(16_000)
+    site.wait(1).obeyed()
+    assert site.view().set_ma == 16_000
+    assert site.begin().view().set_ma == 0
 
 
 def test_nobody_is_a_rival_before_authority() -> None:

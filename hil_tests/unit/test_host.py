@@ -13,6 +13,7 @@ import pytest
 from edge.clock import GAP_MS, SLEEP_MS, WALL_S_MIN, RealClock
 from edge.core import watch
 from edge.cycle import live
+from edge.fleet import EPOCH_STEP
 from edge.notify import Notifier
 from hil_tests.unit.yard import EVENING_S, Yard, area
 
@@ -120,7 +121,7 @@ def test_host_suspend_goes_back_through_the_start_up_rule() -> None:
     yard.play(CHARGING_S)
     again = [(second, s.epoch) for second, s in yard.sent if second > woken and s.ma]
     assert min(second for second, _ in again) >= woken + START_UP_S - 1
-    assert {e for _, e in again} == {epoch + 1}
+    assert {e for _, e in again} == {epoch + EPOCH_STEP}
     assert yard.controller.guard.mode == watch.NORMAL
 
 

@@ -123,6 +123,22 @@ def test_h14_older_controller_is_fenced_even_when_it_lowers() -> None:
     assert accept(lease, changed(FRESH, seq=500, ma=0), FALLBACK, MAX, NOW) == (lease, OLD)
 
 
+def test_h14_older_controller_is_fenced_over_a_restart() -> None:
+    """The newest epoch outlives a restart: an older controller moves nothing, the newest is obeyed."""
+    again = start(8, 4)
+    assert accept(again, changed(FRESH, boot=8), FALLBACK, MAX, NOW) == (again, OLD)
+    assert accept(again, changed(FRESH, boot=8, epoch=4, seq=1), FALLBACK, MAX, NOW)[1] == ACCEPTED
+
+
+@pytest.mark.parametrize(("ma", "verdict"), [(0, ACCEPTED), (9999, ACCEPTED), (10_000, ACCEPTED), (10_001, STALE)])
+def test_h14_a_fence_is_taken_as_long_as_it_does_not_raise(ma: int, verdict: int) -> None:
+    """Without a lease a setpoint of a newer controller can only lower, on any echo; the charger takes its epoch."""
+    fence = Setpoint(epoch=4, seq=1, boot=0, tick_ms=0, ma=ma, lease_ms=0)
+    lease, got = accept(RUNNING, fence, FALLBACK, MAX, NOW)
+    assert got == verdict
+    assert lease == (Lease(7, 4, 1, ma, RUNNING.ends_ms) if verdict == ACCEPTED else RUNNING)
+
+
 numbers = st.integers(-(1 << 60), 1 << 60)
 near = st.integers(0, 400_000)
 setpoints = st.builds(

@@ -66,15 +66,18 @@ def test_possible(
 
 
 class Wire:
-    """One charger and its controller, a network that keeps, repeats and reorders, and a charger's clock that drifts."""
+    """One charger and its controller, a network that keeps, repeats and reorders, and a charger's clock that drifts.
 
-    def __init__(self, fallback_ma: int, clock_permille: int) -> None:
+    ``epoch`` is the newest that the charger has seen; the controller's is 1.
+    """
+
+    def __init__(self, fallback_ma: int, clock_permille: int, epoch: int = 1) -> None:
         charging = ChargingConfig(fallback_ma, 60_000, 9000, 420, (), 8)
         self.fleet = Fleet([ChargerConfig("a", 1, True, 32_000)], charging, lambda _wish, now_ms: now_ms + 36_000_000)
         self.fleet.epoch = 1
         self.fallback_ma, self.clock_permille = fallback_ma, clock_permille
         self.now_ms = 0
-        self.lease = lease.start(7)
+        self.lease = lease.start(7, epoch)
         self.up: list[ChargerState] = []
         self.down: list[Setpoint] = []
 
@@ -95,7 +98,7 @@ class Wire:
 
     def tell(self, ma: int) -> None:
         """The controller wants ``ma``; what is due goes to the network."""
-        for setpoint in self.fleet.due([Command("a", ma, 0, -1, True)]):
+        for setpoint in self.fleet.due([Command("a", ma, 0, -1, True)], self.now_ms):
             self.fleet.sent(setpoint, self.now_ms)
             self.down.append(setpoint)
 
@@ -117,13 +120,13 @@ EVENTS = st.one_of(
 )
 
 
-@given(st.lists(EVENTS, max_size=60), st.sampled_from([0, 6000]), st.sampled_from([985, 1000, 1015]))
+@given(st.lists(EVENTS, max_size=60), st.sampled_from([0, 6000]), st.sampled_from([985, 1000, 1015]), st.integers(0, 1))
 @settings(max_examples=500, deadline=None)
 def test_i19_no_order_of_messages_beats_the_ledger(
-    events: list[tuple[str, int]], fallback_ma: int, clock_permille: int
+    events: list[tuple[str, int]], fallback_ma: int, clock_permille: int, epoch: int
 ) -> None:
     """Lost, doubled, late or out of order: the ledger never counts less than the charger allows its car."""
-    wire = Wire(fallback_ma, clock_permille)
+    wire = Wire(fallback_ma, clock_permille, epoch)
     for what, value in events:
         if what == "wait":
             wire.now_ms += value

@@ -20,6 +20,7 @@ from edge import config as cfg
 from edge.clock import Moment
 from edge.core import watch
 from edge.core.model import WAIT_ROOM, Command, Meter
+from edge.fleet import next_epoch
 from edge.gauge import Gauge, ask_all
 from edge.journal import Journal
 from edge.loop import Controller
@@ -367,6 +368,28 @@ def test_feeder_states_survive_a_rival(tmp_path: Path) -> None:
         controller.tick(Moment(second * 1000, None))
     assert controller.guard is not None
     assert (controller.guard.mode, controller.guard.feeders[0].mode) == (watch.STARTING, watch.NORMAL)
+
+
+def test_h14_who_meets_a_newer_controller_is_silent_for_ten_minutes_after_its_last_word(tmp_path: Path) -> None:
+    """Then the start-up minute again, and an epoch of its own that is newer than before."""
+    controller = Controller(small(tmp_path, 1), CountingMeter(), NoChargers(), Journal(None), tie_break=lambda: 7)
+    for second in range(1300):
+        controller.fleet.rival, controller.fleet.newest_epoch = second in (100, 600), next_epoch(1 << 16, 1)
+        controller.tick(Moment(second * 1000, None))
+        assert controller.guard is not None
+        assert (controller.guard.mode == watch.STARTING) == (second < 63 or 100 <= second < 1262)
+    assert controller.fleet.epoch == next_epoch(1 << 16, 7)
+
+
+def test_h14_who_meets_a_twin_begins_anew_whatever_that_does(tmp_path: Path) -> None:
+    """Two controllers with one epoch cannot be told apart: one start-up minute, and a newer epoch that fences."""
+    controller = Controller(small(tmp_path, 1), CountingMeter(), NoChargers(), Journal(None), tie_break=lambda: 7)
+    for second in range(200):
+        controller.fleet.rival, controller.fleet.newest_epoch = 100 <= second < 160, next_epoch(0, 7)
+        controller.tick(Moment(second * 1000, None))
+        assert controller.guard is not None
+        assert (controller.guard.mode == watch.STARTING) == (second < 63 or 100 <= second < 163)
+    assert controller.fleet.epoch == next_epoch(1 << 16, 7)
 
 
 def test_control_is_not_asked_what_the_guard_would_drop(tmp_path: Path) -> None:

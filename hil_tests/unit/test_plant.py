@@ -7,6 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from edge.core.lease import Setpoint
+from hil_tests.rig.chargers import Chargers
 from hil_tests.rig.community import (
     BASE_PF,
     COMMUNITIES,
@@ -227,6 +229,45 @@ def test_a_car_charges_only_while_it_is_there() -> None:
 
 
 # --------------------------------------------------------------------------------------------------------------- busbar
+@pytest.mark.parametrize(
+    ("epoch", "seq", "ma", "lease_ms", "answers"),
+    [
+        (3, 6, 0, 60_000, False),
+        (4, 1, 0, 60_000, True),
+        (3, 6, 0, 0, True),
+        (3, 6, 6000, 0, True),
+        (2, 9, 0, 0, False),
+        (3, 5, 0, 0, False),
+    ],
+)
+def test_a_charger_answers_a_new_controller_and_a_setpoint_without_a_lease(
+    epoch: int, seq: int, ma: int, lease_ms: int, answers: bool
+) -> None:
+    """At once, also when it refuses it for being a raise; an older controller and a repeated message get no answer."""
+    chargers = Chargers(plant_of(one_car()), 1)
+    now_ms = chargers.offset_ms[0]
+    chargers.judge(0, Setpoint(3, 5, chargers.boot[0], now_ms, 0, 60_000))
+    assert len(chargers.telemetry()) == 1
+    assert chargers.telemetry() == []
+    chargers.judge(0, Setpoint(epoch, seq, chargers.boot[0], now_ms, ma, lease_ms))
+    assert len(chargers.telemetry()) == answers
+
+
+def test_a_fence_leaves_the_heartbeat_alone() -> None:
+    """A charger at 6 A that is fenced there speaks three times in what is left of its lease, not every second."""
+    chargers = Chargers(plant_of(one_car()), 1)
+    chargers.judge(0, Setpoint(3, 5, chargers.boot[0], chargers.offset_ms[0], 6000, 60_000))
+    chargers.judge(0, Setpoint(4, 1, 0, 0, 6000, 0))
+    said = []
+    for _ in range(59):
+        chargers.before_second()
+        chargers.plant.current_a[:] = 0.0
+        said += chargers.telemetry()
+        chargers.plant.second += 1
+    assert len(said) == 3
+    assert chargers.allowed_ma() == (6000,)
+
+
 def test_power_balances_on_each_phase() -> None:
     """What flows is residents plus cars, active and reactive, on the phase each hangs on; S = sum of U times I."""
     cars = sample_cars(24, np.random.default_rng(3))

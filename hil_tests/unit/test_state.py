@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from edge.config import ConfigError, from_text, load
+from edge.fleet import EPOCH_STEP
 from edge.scribe import at_once
 from edge.state import State
 from hil_tests.unit.yard import TEXT, Yard
@@ -67,21 +68,21 @@ def test_epoch_is_known_again_after_a_restart(path: Path) -> None:
 
 def test_epoch_begins_above_what_is_stored_and_what_is_seen() -> None:
     """Chargers that forgot everything: the stored one counts; chargers that know more: theirs does."""
-    assert Yard().play(100).controller.epoch == 1
-    assert Yard(stored_epoch=41).play(100).controller.epoch == 42
-    yard = Yard(stored_epoch=41)
+    assert Yard().play(100).controller.epoch == EPOCH_STEP
+    assert Yard(stored_epoch=41 * EPOCH_STEP + 5).play(100).controller.epoch == 42 * EPOCH_STEP
+    yard = Yard(stored_epoch=41 * EPOCH_STEP)
     for pile in yard.piles.values():
-        pile.lease = pile.lease._replace(epoch=1000)
-    assert yard.play(100).controller.epoch == 1001
+        pile.lease = pile.lease._replace(epoch=1000 * EPOCH_STEP)
+    assert yard.play(100).controller.epoch == 1001 * EPOCH_STEP
 
 
 def test_epoch_of_a_single_charger_counts_when_it_is_near_the_stored_one() -> None:
     """One charger alone that is ahead of a stored epoch by a thousand at most is believed, beyond that it is odd."""
     for ahead, begins in ((1000, 6001), (1001, 5001)):
-        yard = Yard(stored_epoch=5000)
+        yard = Yard(stored_epoch=5000 * EPOCH_STEP)
         pile = yard.piles["p0"]
-        pile.lease = pile.lease._replace(epoch=5000 + ahead)
-        assert yard.play(100).controller.epoch == begins
+        pile.lease = pile.lease._replace(epoch=(5000 + ahead) * EPOCH_STEP)
+        assert yard.play(100).controller.epoch == begins * EPOCH_STEP
 
 
 def test_epoch_is_written_once_and_not_in_every_cycle(path: Path) -> None:
