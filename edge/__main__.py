@@ -18,6 +18,7 @@ from edge.loop import Controller
 from edge.memory import MemoryFile
 from edge.planning import Beside, Inline
 from edge.ports import MeterError
+from edge.site import fallback_problem
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -51,6 +52,8 @@ def run(
     """
     store = MemoryFile(memory, config.area_id)
     learned = store.load()
+    if problem := fallback_problem(cfg.site_of(config, learned), config.charging):
+        log.warning("%s: by what was learned of residents %s", config.area_id, problem)
     book = Journal(journal)
     ticks: LockstepClock | RealClock = LockstepClock(*clock) if clock else RealClock(TICK_MS)
     meter, *feeder_meters = _meters(config)

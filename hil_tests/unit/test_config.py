@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import edge.config
 from edge import config as under_test
 from edge.config import AreaConfig, ConfigError, in_valley, limit_permille_at, load
-from edge.words import advise, as_json, in_words
+from edge.words import advise, alone_as_json, alone_in_words, as_json, in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +39,11 @@ def document(table: str = "area", *lines: str, without: str = "") -> str:
     named = {without, *(line.split(" = ")[0] for line in lines)}
     kept = [line for line in TABLES[table].splitlines() if line.split(" = ")[0] not in named]
     return "\n".join({**TABLES, table: "\n".join([*kept, *lines]) + "\n"}.values())
+
+
+def stated(text: str, base_kva: int = 600) -> str:
+    """The same with residents' highest load stated: without it no fallback above 0 can be checked."""
+    return text.replace("[area]\n", f"[area]\nbase_p999_kva = {base_kva}\n", 1)
 
 
 def write(folder: Path, text: str | bytes) -> Path:
@@ -75,6 +80,14 @@ COMPLAINTS = [
     ("area", "rating_kva", "20000000", "looks like VA; the rating is in kVA. Write 20000."),
     ("area", "rating_kva", "20000001", "rating_kva = 20000001 is above 20000 (kVA of one transformer)."),
     ("area", "rating_kva", "99000000", "rating_kva = 99000000 is above 20000 (kVA of one transformer)."),
+    ("area", "base_p999_kva", "927000", "base_p999_kva = 927000 looks like W or VA; the load is in kVA. Write 927."),
+    ("area", "base_p999_kva", "0", "base_p999_kva = 0 is below 0.1 (kVA of residents). Set 0.1 or more."),
+    ("area", "base_p999_kva", "20000.1", "looks like W or VA"),
+    ("area", "base_p999_kva", "92.75", "base_p999_kva = 92.75 has more than 1 decimal(s). Write 92.8."),
+    ("area", "base_p999_kw", "600", "base_p999_kw is not known. Did you mean base_p999_kva (mind the unit)?"),
+    ("charging", "base_p999_kva", "600", "base_p999_kva does not belong here. Move it under [area]."),
+    ("charging", "fallback_slots", "2.5", "fallback_slots = 2.5 is not a whole number. Write 2."),
+    ("charging", "fallback_floor_by_law", "1", "fallback_floor_by_law = 1 is a number; true or false is needed."),
     ("meter", "ct_ratio", '"2000/5"', 'ct_ratio = "2000/5" is a CT\'s plate; the ratio is a number. Write 400.'),
     # Types.
     ("area", "limit_pct", '"80"', 'limit_pct = "80" is text; a number is needed. Write 80 without quotes.'),
@@ -171,6 +184,7 @@ BOUNDS = [
     ("broker", "port", ("1", "0"), ("65535", "65536"), ("is below 1", "is above 65535")),
     ("charging", "fallback_a", ("6", "5"), ("32", "64"), ("Set 0, or 6 or more.", "is above 63 (IEC 61851)")),
     ("charging", "fallback_a", ("0", "-1"), ("32", "33"), ("is below 6 (IEC 61851)", "max_a = 32 is below fallback_a")),
+    ("charging", "fallback_slots", ("1", "0"), ("8", "9"), ("is below 1 (turns of 15 min)", "Set 8 or less.")),
     ("charging", "lease_s", ("10", "9"), ("60", "61"), ("Set 10 or more.", "Set 60 or less.")),
     ("charging", "default_want_kwh", ("0.5", "0.499"), ("200", "200.001"), ("is below 0.5", "is above 200")),
     ("charging", "now_per_month", ("0", "-1"), ("31", "32"), ("is below 0 (times a month)", "is above 31")),
@@ -185,8 +199,8 @@ def test_both_sides_of_each_bound(
 ) -> None:
     """The bound itself is accepted, the step beyond it is refused with the rule's own words."""
     for (good, bad), expected in zip((low, high), rules, strict=True):
-        assert loaded(tmp_path, document(table, f"{key} = {good}"))
-        (line,) = problems(tmp_path, document(table, f"{key} = {bad}"))
+        assert loaded(tmp_path, stated(document(table, f"{key} = {good}")))
+        (line,) = problems(tmp_path, stated(document(table, f"{key} = {bad}")))
         assert expected in line
 
 
@@ -400,6 +414,138 @@ max_a = true
     assert places[5].startswith("[broker] password: secrets")
 
 
+ROW = '[[chargers]]\nid = "{0}"\nphase = "{1}"\nmax_a = 32\n'
+
+
+def left_alone(count: int, *lines: str, base_kva: int = 13, phase: str = "B") -> str:
+    """A 30 kVA transformer (43.3 A a phase, 78.5 % are 33.9 A) with so many chargers."""
+    head = stated(AREA.replace("1250", "30"), base_kva) + METER + BROKER + "[charging]\n" + "\n".join(lines) + "\n"
+    return head + "".join(ROW.format(f"c{at}", phase) for at in range(count))
+
+
+def test_fallback_fits_beside_residents_and_not_one_charger_more(tmp_path: Path) -> None:
+    """13 kVA and a tenth are 20.6 A on each phase and leave 13.3 A of 33.9 A: two chargers at 6 A fit, three do not."""
+    assert loaded(tmp_path, left_alone(2, "fallback_a = 6")).charging.fallback_ma == 6000
+    (line,) = problems(tmp_path, left_alone(3, "fallback_a = 6"))
+    assert line == (
+        "area.toml: [charging] fallback_a = 6 does not fit: at 19:45 residents leave 13 A on phase B, and chargers "
+        "left alone take 18 A there. Set fallback_a = 0. Where the law demands a floor: fallback_floor_by_law = true."
+    )
+
+
+def test_fallback_needs_to_know_residents(tmp_path: Path) -> None:
+    """Nobody has said what residents draw: a fallback above 0 cannot be checked, and is not taken."""
+    text = document("charging", "fallback_a = 6")
+    (line,) = problems(tmp_path, text)
+    assert "[charging] fallback_a = 6 cannot be checked: nobody has said what residents draw." in line
+    assert "Add base_p999_kva to [area] and to each feeder with a meter, or set fallback_a = 0." in line
+    assert loaded(tmp_path, stated(text))
+
+
+def test_fallback_behind_a_feeder_with_a_meter_needs_its_residents_too(tmp_path: Path) -> None:
+    """A feeder without a meter has its limit for cars alone; one with a meter shares it with residents unknown."""
+    text = stated(document("charging", "fallback_a = 6")).replace("max_a = 32", 'max_a = 32\nfeeder = "north"')
+    assert loaded(tmp_path, text + FEEDER)
+    assert "cannot be checked" in problems(tmp_path, text + FEEDER + OWN_METER)[0]
+    assert loaded(tmp_path, text + FEEDER + "base_p999_kva = 200\n" + OWN_METER)
+    (line,) = problems(tmp_path, text + FEEDER + "base_p999_kva = 300\n" + OWN_METER)
+    assert "residents leave 0 A on feeder north, phase A, and chargers left alone take 6 A there." in line
+
+
+@pytest.mark.parametrize(
+    ("count", "base_kva", "fallback_a", "advice"),
+    [
+        (1, 13, 16, "Set fallback_a = 6. Where"),
+        (3, 20, 6, "Set fallback_a = 0. Where"),
+    ],
+)
+def test_a_fallback_that_does_not_fit_is_answered_with_one_that_does(
+    tmp_path: Path, count: int, base_kva: int, fallback_a: int, advice: str
+) -> None:
+    """The next action is the fallback that fits."""
+    (line,) = problems(tmp_path, left_alone(count, f"fallback_a = {fallback_a}", base_kva=base_kva))
+    assert advice in line
+
+
+def test_rotating_fallback_is_offered_and_taken(tmp_path: Path) -> None:
+    """24 chargers at 6 A are 144 A; in 5 turns at most 16 of them draw together, 96 A, and that fits 98 A."""
+    text = left_alone(24, "fallback_a = 6", base_kva=27).replace("rating_kva = 30", "rating_kva = 125")
+    (line,) = problems(tmp_path, text)
+    assert "residents leave 98 A on phase B, and chargers left alone take 144 A there." in line
+    assert "Set fallback_a = 6 and fallback_slots = 5 here and in the chargers, or fallback_a = 0." in line
+    turns = text.replace("fallback_a = 6", "fallback_a = 6\nfallback_slots = {}")
+    assert loaded(tmp_path, turns.format(5)).charging.fallback_slots == 5
+    assert "take 108 A there" in problems(tmp_path, turns.format(4))[0]
+
+
+def test_turns_are_of_six_amperes(tmp_path: Path) -> None:
+    """A turn of 10 A is none that a charger knows."""
+    (line,) = problems(tmp_path, stated(document("charging", "fallback_a = 10", "fallback_slots = 2")))
+    assert "[charging] fallback_slots = 2 goes with fallback_a = 10; a turn is for 6 A. Set fallback_a = 6" in line
+
+
+def test_a_floor_by_law_is_kept_and_its_price_said(tmp_path: Path) -> None:
+    """Where the law demands a floor it stands, and the kW above the limit are said in both languages."""
+    text = left_alone(9, "fallback_a = 6", "fallback_floor_by_law = true")
+    config = loaded(tmp_path, text)
+    said = dict(alone_in_words(under_test.site_of(config), config.charging))
+    # 20.6 A and 54 A are 40 A above the limit of 34.6 A: at 231 V and 0.99 they are 9.2 kW.
+    english, chinese = said["by law"].split("  ")
+    assert english == "kept although it does not fit: at 19:45 up to 10 kW above the limit"
+    assert chinese == "法定最低电流，容量不足：19:45 越限最多 10 kW"
+    assert "cannot be checked" in problems(tmp_path, text.replace("base_p999_kva = 13\n", ""))[0]
+
+
+def test_a_fallback_is_checked_beside_a_meter_and_a_broker_that_are_wrong(tmp_path: Path) -> None:
+    """All errors at once: a wrong address does not hide a fallback that does not fit, and the other way round."""
+    text = left_alone(3, "fallback_a = 6").replace("10.0.0.5:502", "10.0.0.5").replace("127.0.0.1", "auto")
+    lines = problems(tmp_path, text)
+    places = ["[meter] tcp", "[broker] host", "[charging] fallback_a = 6 does not fit"]
+    assert len(lines) == len(places)
+    assert all(place in line for place, line in zip(places, lines, strict=True))
+    (line,) = problems(tmp_path, left_alone(3, "fallback_a = 6").replace('phase = "B"', 'phase = "D"', 1))
+    assert 'phase = "D"' in line  # what it would load is not known before its phase is
+
+
+def test_words_of_a_site_left_alone(tmp_path: Path) -> None:
+    """The arithmetic in three rows: what is free at the worst hour, what all need, which fallback follows."""
+    config = loaded(tmp_path, left_alone(2, "fallback_a = 6"))
+    said = [f"{topic} | {text}" for topic, text in alone_in_words(under_test.site_of(config), config.charging)]
+    worst = "worst hour | 19:45: residents, 15 kVA (stated, a tenth in reserve), leave 9 kW free, 13 A on phase B"
+    as_set = "as set | fallback_a = 6, fallback_slots = 1: at worst 3 kW = 9.2 % of rating, 12 A on phase B"
+    assert said == [
+        f"{worst}  19:45 居民 15 kVA（含一成裕量），余 9 kW，B相 余 13 A",
+        "6 A for all | 3 kW = 9.2 % of rating, 12 A on phase B  全部 6 A：3 kW = 9.2 %，B相 12 A",
+        "fits alone | 6 A for all  全部 6 A",
+        f"{as_set}  最大 3 kW = 9.2 %，B相 12 A",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("count", "base_kva", "says"),
+    [
+        (9, 13, "0 A: not even 6 A in 8 turns fits  0 A：分 8 组轮换 6 A 也放不下"),
+        (24, 1, "6 A in 7 turns of 15 min: of 24 chargers on a phase at most 14 together (99.9 %)"),
+    ],
+)
+def test_words_of_what_fits(tmp_path: Path, count: int, base_kva: int, says: str) -> None:
+    """0 A, and turns with how many draw together."""
+    kva = 30 if base_kva == 13 else 80
+    config = loaded(tmp_path, left_alone(count, base_kva=base_kva).replace("rating_kva = 30", f"rating_kva = {kva}"))
+    assert dict(alone_in_words(under_test.site_of(config), config.charging))["fits alone"].startswith(says)
+
+
+def test_words_of_a_site_of_which_nothing_is_known(tmp_path: Path) -> None:
+    """Without residents' load nothing is computed, and 0 A is said to be the only safe fallback."""
+    config = loaded(tmp_path, document())
+    ((topic, text),) = alone_in_words(under_test.site_of(config), config.charging)
+    assert topic == "fits alone"
+    assert text.startswith("not computed: nobody has said what residents draw (base_p999_kva), so only 0 A is safe")
+    assert alone_as_json(under_test.site_of(config), config.charging) == {
+        "residents": "unknown", "fits_slots": None, "all_at_6a": None, "as_set": None,
+    }  # fmt: skip
+
+
 # -------------------------------------------------------------------------------------------------- what comes out
 def test_core_units_and_defaults(tmp_path: Path) -> None:
     """The smallest file gives the documented defaults, all integers in core units."""
@@ -411,7 +557,7 @@ def test_core_units_and_defaults(tmp_path: Path) -> None:
     assert config.broker == under_test.BrokerConfig("127.0.0.1", 1883, None, None)
     assert config.charging == under_test.ChargingConfig(0, 60_000, 9_000, 420, ((1380, 480),), 8)
     assert config.chargers == (under_test.ChargerConfig("cp-01", 1, phase_known=True, max_ma=32_000, feeder=-1),)
-    assert config.feeders == ()
+    assert (config.feeders, config.base_va) == ((), None)
     assert type(config.limit_permille) is int
 
 
@@ -424,6 +570,7 @@ rating_kva = 400
 secondary_v = 380
 limit_pct = 78.5
 margin_pct = 0.7
+base_p999_kva = 123.4
 timezone = "UTC"
 [[area.windows]]
 from = "22:00"
@@ -447,9 +594,12 @@ default_want_kwh = 7.25
 default_depart = "06:30"
 valley = []
 now_per_month = 3
+fallback_slots = 5
+fallback_floor_by_law = true
 [[feeders]]
 id = "south"
 limit_a = 400
+base_p999_kva = 56.7
 [[feeders]]
 id = "north"
 limit_a = 250
@@ -473,8 +623,12 @@ max_a = 32.0
     assert config.windows == (under_test.LimitWindow(1320, 480, 701),)
     assert config.meter == under_test.MeterConfig("other", "fe80::1", 1502, 7, 2505, 33_300)
     assert config.broker == under_test.BrokerConfig("broker.local", 8883, "me", tmp_path / "secret")
-    assert config.charging == under_test.ChargingConfig(6_000, 30_000, 7_250, 390, (), 3)
-    assert config.feeders == (under_test.FeederConfig("south", 400_000), under_test.FeederConfig("north", 250_000))
+    assert config.charging == under_test.ChargingConfig(6_000, 30_000, 7_250, 390, (), 3, 5, floor_by_law=True)
+    assert (config.base_va, config.feeders[0].base_va) == (123_400, 56_700)
+    assert config.feeders == (
+        under_test.FeederConfig("south", 400_000, None, 56_700),
+        under_test.FeederConfig("north", 250_000),
+    )
     assert config.chargers == (
         under_test.ChargerConfig("a", 7, phase_known=True, max_ma=63_000, feeder=0),
         under_test.ChargerConfig("a-0", 4, phase_known=True, max_ma=32_000, feeder=-1),
@@ -514,7 +668,7 @@ def test_example_shows_the_true_defaults(tmp_path: Path) -> None:
     optional = [
         line.removeprefix("# ") if " = " in line or "[feeders" in line else line
         for line in lines
-        if "username" not in line
+        if "username" not in line and "base_p999_kva" not in line
     ]
     kept = [line for line in optional if not line.startswith(("password_file", "from", "to "))]
     start = kept.index("limit_pct = 75                # ceiling in this window, % of rating")
@@ -686,17 +840,6 @@ def test_words_of_feeders_export_and_charge_now(tmp_path: Path) -> None:
     assert any("1 feeder(s) without a charger" in line for line in advise(config))
 
 
-@pytest.mark.parametrize(("fallback_a", "said"), [(6, False), (16, True)])
-def test_a_fallback_that_overloads_a_feeder_is_said(tmp_path: Path, fallback_a: int, said: bool) -> None:
-    """Two chargers behind a feeder for 16 A: at 6 A each a dead controller is harmless, at 16 A it is not."""
-    text = document("charging", f"fallback_a = {fallback_a}")
-    text += '[[feeders]]\nid = "north"\nlimit_a = 16\n'
-    for name in ("n1", "n2"):
-        text += f'[[chargers]]\nid = "{name}"\nphase = "A"\nmax_a = 32\nfeeder = "north"\n'
-    lines = [line for line in advise(loaded(tmp_path, text)) if "behind feeder north together are 32 A" in line]
-    assert len(lines) == said
-
-
 def test_words_of_the_transformer(tmp_path: Path) -> None:
     """The rating is said back in the amperes that stand on its plate."""
     assert words(loaded(tmp_path, document()))["transformer"] == (
@@ -713,7 +856,7 @@ def test_words_of_the_transformer(tmp_path: Path) -> None:
 def test_words_of_the_chargers(tmp_path: Path) -> None:
     """Chargers are counted by phase, and what they could draw together is held against the limit."""
     rows = [("A", 40), ("B", 20), ("C", 10), ("ABC", 5), ("unknown", 3)]
-    text = AREA + METER + BROKER + "[charging]\nfallback_a = 6\n"
+    text = stated(AREA) + METER + BROKER + "[charging]\nfallback_a = 6\n"
     for phase, count in rows:
         text += "".join(
             f'[[chargers]]\nid = "{phase.lower()}{at}"\nphase = "{phase}"\nmax_a = 32\n' for at in range(count)
@@ -722,9 +865,9 @@ def test_words_of_the_chargers(tmp_path: Path) -> None:
     assert (
         said["chargers"] == "78: 40 on A, 20 on B, 10 on C, 5 on three phases, 3 on an unknown phase (counted on all)"
     )
-    # 48 chargers × 32 A = 1536 A of 1804 A = 85.1 %; 48 × 6 A = 288 A = 15.9 %
+    # 48 chargers × 32 A = 1536 A of 1804 A = 85.1 %
     assert said["all at once"].startswith("1536 A on phase A = 85.1 % of rating, 5.1 points above the limit")
-    assert said["fallback"].endswith("goes to 6 A by itself; all of them 288 A on phase A = 15.9 % of rating")
+    assert said["fallback"] == "a charger that hears nothing for 60 s goes to 6 A by itself"
 
 
 def test_a_feeder_above_the_transformer_limits_nothing(tmp_path: Path) -> None:
@@ -807,16 +950,6 @@ def test_no_advice_at_the_edge(tmp_path: Path) -> None:
     assert advise(loaded(tmp_path, document("area", "limit_pct = 30"))) == []
 
 
-def test_advice_on_fallback_counts_the_limit(tmp_path: Path) -> None:
-    """Fallback currents are advised against from the first charger that no longer fits below the lowest limit."""
-    row = '[[chargers]]\nid = "c{0}"\nphase = "B"\nmax_a = 32\n'
-    head = AREA.replace("1250", "30") + METER + BROKER + "[charging]\nfallback_a = 6\n"
-    # 30 kVA: 43.3 A, 80 % = 34.6 A: five times 6 A fit, six do not.
-    assert advise(loaded(tmp_path, head + "".join(row.format(at) for at in range(5)))) == []
-    (line,) = advise(loaded(tmp_path, head + "".join(row.format(at) for at in range(6))))
-    assert "36 A on phase B, but the limit bears 35 A" in line
-
-
 @pytest.mark.parametrize(("mode", "count"), [(0o600, 0), (0o640, 1), (0o604, 1)])
 def test_advice_on_password_file_mode(tmp_path: Path, mode: int, count: int) -> None:
     """A password file that others can read is pointed out with the command that mends it."""
@@ -878,6 +1011,9 @@ def refused_or_usable(build: Callable[[], AreaConfig]) -> None:
         assert all(line and line.isprintable() and len(line) < 1000 for line in result)
     else:
         assert all(sentence for _, sentence in in_words(result))
+        site = under_test.site_of(result)
+        assert all(sentence for _, sentence in alone_in_words(site, result.charging))
+        assert json.dumps(alone_as_json(site, result.charging))
         assert as_json(result)["area_id"] == result.area_id
         assert 1 <= under_test.lowest_limit_permille(result) <= 1000
 

@@ -69,6 +69,8 @@ for s_va, ma in ((260000, (300000, 420000, 390000)), (230000, (345000, 340000, 3
         guard.vet(fine, shut, wishes, settings, 9000)
     guard.vet(guard.start(0), shut, wishes, settings, 9000)
     guard.vet(guard.State(guard.HOLDING, -100000, 1000, 0, NEVER, NEVER, NEVER, (), ()), shot, wishes, settings, 9000)
+for count, slots in ((324, 1), (324, 4), (1, 8), (3000, 8)):
+    ledger.at_once(count, slots)
 """
 
 

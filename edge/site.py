@@ -1,0 +1,190 @@
+"""What a site bears when nobody watches it: pure arithmetic over its wiring and its residents at their highest.
+
+A charger that is left alone takes its fallback, at any hour. So what counts is the hour with the least room between
+limit less margin and residents' load: a load that 99.9 % of all minutes stay below, and a tenth more. Constraints are
+numbered as elsewhere: three phases of the transformer, then three for each feeder. What holds on every phase holds for
+the transformer as a whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edge.core.ledger import at_once
+from edge.core.model import MIN_MA
+from edge.memory import QUARTER_MIN, QUARTERS, day_one
+from edge.schema import clock, in_file_units
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from edge.config import AreaConfig, ChargerConfig, ChargingConfig, FeederConfig
+    from edge.memory import Memory
+
+SLOTS_MAX = 8
+"""In more turns than this a car gets too little to be worth its starts."""
+RESERVE_PCT = 110
+"""Residents' highest load counts a tenth more: next winter is colder."""
+LEARNED_DAYS = 7
+"""Residents' highest load is believed to be learned when every quarter of an hour was seen on so many days."""
+LEARNED, STATED, UNKNOWN = "learned", "stated", "unknown"
+
+Table = tuple[tuple[int, ...], ...]
+"""mA by quarter of an hour of the local day, then by constraint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One area as its fallback sees it."""
+
+    phase_mv: int
+    rating_va: int
+    names: tuple[str, ...]
+    """The constraints, for people."""
+    counts: tuple[int, ...]
+    """Chargers that may load a constraint."""
+    limit_ma: Table
+    line_ma: Table
+    """The limit less the margin."""
+    base_ma: Table
+    """Residents, with their reserve; empty while nobody has said or learned what they draw."""
+    source: str
+    """LEARNED, STATED or UNKNOWN."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What chargers without control add at the worst hour: in all, and on the phase that it presses most."""
+
+    minute: int
+    name: str
+    """The tightest constraint: the worst phase, or that of a feeder."""
+    residents_va: int
+    free_va: int
+    free_ma: int
+    """What is free for chargers: on the three phases in all, and on the tightest constraint."""
+    load_va: int
+    load_ma: int
+    over_va: int
+    """What is above the limit itself, summed over the phases of the transformer or of the worst feeder."""
+
+    @property
+    def fits(self) -> bool:
+        """Does the load stay below limit less margin on every constraint?"""
+        return self.load_ma <= self.free_ma or self.load_ma == 0
+
+
+def survey(config: AreaConfig, limits_permille: Sequence[int], memory: Memory | None = None) -> Site:
+    """Look at an area whose limit in each quarter of an hour is this, permille of rating."""
+    feeders = config.feeders
+    rated = [config.rated_ma] * 3 + [feeder.limit_ma for feeder in feeders for _ in "abc"]
+    shares = [[limit] * 3 + [1000] * 3 * len(feeders) for limit in limits_permille]
+    less = [ma * config.margin_permille // 1000 for ma in rated]
+    limit_ma = [[ma * share // 1000 for ma, share in zip(rated, row, strict=True)] for row in shares]
+    phase_mv = round(config.secondary_v * 1000 / 3**0.5)
+    source, base = _residents(phase_mv, config.base_va, feeders, memory)
+    return Site(
+        phase_mv=phase_mv,
+        rating_va=config.rating_va,
+        names=tuple(f"phase {p}" for p in "ABC") + tuple(f"feeder {f.id}, phase {p}" for f in feeders for p in "ABC"),
+        counts=_counts(config.chargers, len(feeders)),
+        limit_ma=tuple(map(tuple, limit_ma)),
+        line_ma=tuple(tuple(ma - margin for ma, margin in zip(row, less, strict=True)) for row in limit_ma),
+        base_ma=base,
+        source=source,
+    )
+
+
+def _counts(chargers: Iterable[ChargerConfig], feeders: int) -> tuple[int, ...]:
+    """How many chargers may load each constraint; an unknown phase may be any."""
+    out = [0] * (3 + 3 * feeders)
+    for charger in chargers:
+        for p in range(3):
+            if charger.phases >> p & 1:
+                out[p] += 1
+                if charger.feeder >= 0:
+                    out[3 + 3 * charger.feeder + p] += 1
+    return tuple(out)
+
+
+def _residents(
+    phase_mv: int, base_va: int | None, feeders: Sequence[FeederConfig], memory: Memory | None
+) -> tuple[str, Table]:
+    """Residents' highest load, with its reserve: what was learned, else what is stated in the cautious day's shape."""
+    if memory is not None and (learned := memory.highest(LEARNED_DAYS, 3 + 3 * len(feeders))) is not None:
+        # Behind a feeder without a meter nobody is seen: its limit is what it has left for cars.
+        seen = [1] * 3 + [int(f.meter is not None) for f in feeders for _ in "abc"]
+        rows = [[ma * one * RESERVE_PCT // 100 for ma, one in zip(row, seen, strict=True)] for row in learned]
+        return LEARNED, tuple(map(tuple, rows))
+    stated = [base_va, *(f.base_va if f.meter is not None else 0 for f in feeders)]
+    if any(va is None for va in stated):
+        return UNKNOWN, ()
+    thirds_ma = [(va or 0) * 1_000_000 / phase_mv / 3 * RESERVE_PCT / 100 for va in stated for _ in "abc"]
+    shape = [max(day_one(q * QUARTER_MIN), day_one((q + 1) * QUARTER_MIN)) for q in range(QUARTERS)]
+    return STATED, tuple(tuple(round(ma * share) for ma in thirds_ma) for share in shape)
+
+
+def alone(site: Site, fallback_ma: int, slots: int = 1, quarters: Iterable[int] = range(QUARTERS)) -> Load:
+    """What the fallback loads the site with at the worst of these hours. Residents must be known."""
+    adds = [at_once(count, slots) * fallback_ma for count in site.counts]
+    used = [k for k, count in enumerate(site.counts) if count]
+    # The hour and the constraint that this presses most.
+    _, q, tightest = min((site.line_ma[q][k] - site.base_ma[q][k] - adds[k], q, k) for q in quarters for k in used)
+    base, limit, line = site.base_ma[q], site.limit_ma[q], site.line_ma[q]
+    over = [base[k] + adds[k] - limit[k] for k in range(len(adds))]
+    return Load(
+        minute=q * QUARTER_MIN,
+        name=site.names[tightest],
+        residents_va=va(site, sum(base[:3])),
+        free_va=va(site, sum(max(line[p] - base[p], 0) for p in range(3))),
+        free_ma=line[tightest] - base[tightest],
+        load_va=va(site, sum(adds[:3])),
+        load_ma=adds[tightest],
+        over_va=va(site, max(sum(max(ma, 0) for ma in over[at : at + 3]) for at in range(0, len(over), 3))),
+    )
+
+
+def va(site: Site, ma: int) -> int:
+    """Currents on single conductors, summed up in mA, as VA."""
+    return ma * site.phase_mv // 1_000_000
+
+
+def fitting_slots(site: Site, quarters: Iterable[int] = range(QUARTERS)) -> int:
+    """In how many turns 6 A fit at the worst of these hours: 1 all together, 2 to 8 in turns, 0 not at all."""
+    hours = tuple(quarters)
+    fit = (slots for slots in range(1, SLOTS_MAX + 1) if alone(site, MIN_MA, slots, hours).fits)
+    return next(fit, 0)
+
+
+def fallback_problem(site: Site, charging: ChargingConfig) -> str:
+    """Why the configured fallback cannot stand, and what to do; empty when it can."""
+    fallback_ma, slots = charging.fallback_ma, charging.fallback_slots
+    if fallback_ma == 0:
+        return ""
+    text = f"fallback_a = {in_file_units(fallback_ma, 1000)}"
+    if slots > 1 and fallback_ma != MIN_MA:
+        return f"fallback_slots = {slots} goes with {text}; a turn is for 6 A. Set fallback_a = 6, or leave it out."
+    if site.source == UNKNOWN:
+        return (
+            f"{text} cannot be checked: nobody has said what residents draw. Add base_p999_kva to [area] and to each "
+            "feeder with a meter, or set fallback_a = 0."
+        )
+    left = alone(site, fallback_ma, slots)
+    if left.fits or charging.floor_by_law:
+        return ""
+    return (
+        f"{text} does not fit: at {clock(left.minute)} residents leave {max(left.free_ma, 0) // 1000} A on "
+        f"{left.name}, and chargers left alone take {left.load_ma // 1000} A there. {_instead(site)} "
+        "Where the law demands a floor: fallback_floor_by_law = true."
+    )
+
+
+def _instead(site: Site) -> str:
+    """The fallback that fits."""
+    slots = fitting_slots(site)
+    if slots == 0:
+        return "Set fallback_a = 0."
+    if slots == 1:
+        return "Set fallback_a = 6."
+    return f"Set fallback_a = 6 and fallback_slots = {slots} here and in the chargers, or fallback_a = 0."
