@@ -30,7 +30,7 @@ from edge.schema import (
     read_text,
     read_zone,
 )
-from edge.site import Site, fallback_problem, survey
+from edge.site import Site, fallback_problem, late_problem, survey
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -130,6 +130,8 @@ class ChargingConfig:
     """A charger takes its fallback in one of so many turns of a quarter of an hour; 1: at all times."""
     floor_by_law: bool = False
     """The fallback is what the law demands, whether it fits or not."""
+    late_fallback: bool | None = None
+    """May chargers left alone charge in the valley? None: where the arithmetic says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +238,8 @@ CHARGING = (
         "a charger takes its fallback only in one of so many turns of 15 min; 1: at all times", 1),
     Key("fallback_floor_by_law", read_switch,
         "true where the law demands the fallback although it does not fit", False),
+    Key("late_fallback",    read_switch,
+        "charge by themselves in the valley where that fits; false: never, true: an error where it does not fit", None),
 )
 FEEDER = (
     Key("id",               read_id,      "the feeder's name", sample='"north"'),
@@ -317,8 +321,10 @@ def _build(raw: dict[str, Any], path: Path, meter_models: Collection[str]) -> Ar
         feeders=tuple(_feeder(row) for row in feeders),
         base_va=area["base_p999_kva"],
     )
-    if problem := fallback_problem(site_of(config), config.charging):
-        document.complain("charging", problem)
+    site = site_of(config)
+    for problem in (fallback_problem(site, config.charging), late_problem(site, config.charging)):
+        if problem:
+            document.complain("charging", problem)
     if document.problems:
         raise ConfigError(document.problems)
     return config
@@ -434,11 +440,10 @@ def _check_meters(document: Document, meter: dict[str, Any], feeders: list[dict[
 # ------------------------------------------------------------------------------------------- what is left unwatched
 def site_of(config: AreaConfig, memory: Memory | None = None) -> Site:
     """What the area bears when nobody watches it, by what was learned of residents, or else by what is stated."""
-    limits = [
-        min(limit_permille_at(config, minute) for minute in range(start, start + QUARTER_MIN))
-        for start in range(0, DAY_MIN, QUARTER_MIN)
-    ]
-    return survey(config, limits, memory)
+    quarters = [range(start, start + QUARTER_MIN) for start in range(0, DAY_MIN, QUARTER_MIN)]
+    limits = [min(limit_permille_at(config, minute) for minute in quarter) for quarter in quarters]
+    cheap = [all(in_valley(config, minute) for minute in quarter) for quarter in quarters]
+    return survey(config, limits, cheap, memory)
 
 
 # ------------------------------------------------------------------------------------------------------- the schedule

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from edge.core import ledger
-from edge.core.model import CHARGING, FAULTED, FINISHED, NEVER, UNPLUGGED, WAITING, Charger, Command, Place
+from edge.core.model import CHARGING, FAULTED, FINISHED, MIN_MA, NEVER, UNPLUGGED, WAITING, Charger, Command, Place
+from edge.late import FRESH_MS, Late, is_due
 from edge.planner import GO_MS, Proposal, Want
 from edge.ports import ChargerState, Message, Setpoint, Wish
+from edge.turns import in_turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -47,6 +49,12 @@ class Unit:
     echo: tuple[int, int] = (-1, -1)
     """The telemetry stamp (boot, tick) that the last setpoint echoed."""
     sent: tuple[ledger.Sent, ...] = ()
+    late: tuple[ledger.Late, ...] = ()
+    """The late fallbacks that it keeps or may be given by what is on its way."""
+    late_until_ms: int = NEVER
+    """When the last one it was told ends."""
+    turn_ma: int = 0
+    """What it may take in its turn, beyond what the image counts: all turns together are counted once."""
     place: int = 0
     steady_ms: int = NEVER
     """Since when what it draws has not risen and what it was told has not mattered."""
@@ -88,6 +96,8 @@ class Fleet:
     """Sessions that were seen to begin since somebody last asked."""
     news: bool = False
     """A session or a wish that no plan has seen."""
+    late: Late | None = None
+    """What chargers are to do by themselves in the valley; None: nothing."""
     newcomer_ms: tuple[int, ...] = ()
     """By place: the start of a car that no plan has seen yet; without an entry it goes at once."""
 
@@ -152,6 +162,7 @@ class Fleet:
         unit.steady_ma = min(unit.steady_ma, ma)
         unit.state, unit.image = state, None
         unit.sent = ledger.outstanding(unit.sent, state.epoch, state.seq, now_ms)
+        unit.late = ledger.lates(unit.late, state.epoch, state.seq, state.late_ma)
         self._fence(unit, state)
 
     def _judge_now(self, unit: Unit) -> None:
@@ -194,16 +205,23 @@ class Fleet:
 
     def view(self, now_ms: int) -> tuple[Charger, ...]:
         """The latched image of every charger, sorted by id."""
-        return tuple(
+        images = tuple(
             unit.image if unit.image is not None and now_ms < unit.image_until_ms else self._view(name, unit, now_ms)
             for name, unit in self.units.items()
         )
+        if self.charging.fallback_slots < 2:
+            return images
+        turns_ma = [unit.turn_ma for unit in self.units.values()]
+        return in_turns(images, turns_ma, self.places, self.charging.fallback_slots)
 
     def _view(self, name: str, unit: Unit, now_ms: int) -> Charger:
         config, state = unit.config, unit.state
         if state is None:
             fallback_ma = self.charging.fallback_ma
-            most = ledger.possible_ma(unit.sent, False, True, 0, NEVER, 0, fallback_ma, now_ms)
+            # It may keep a late fallback of an earlier controller.
+            alone_ma = max(fallback_ma, MIN_MA) if self.late is not None and self.late.begun else fallback_ma
+            fallback_ma, alone_ma, unit.turn_ma = self._turn(self.charging.fallback_slots, fallback_ma, alone_ma)
+            most = ledger.possible_ma(unit.sent, False, True, 0, NEVER, 0, alone_ma, now_ms)
             return Charger(
                 name, unit.place, config.max_ma, fallback_ma, UNPLUGGED, 0, 0, unit.set_ma, most, True, False,
                 0, 0, NEVER, NEVER, False, 0,
@@ -216,7 +234,11 @@ class Fleet:
         ma, allowed_ma = min(max(state.ma), plate_ma), min(state.allowed_ma, plate_ma)
         fallback_ma = min(state.fallback_ma, plate_ma)
         until_ms = ledger.lease_end_ms(unit.heard_ms, state.lease_ms) if state.lease_ms > 0 else NEVER
-        possible = ledger.possible_ma(unit.sent, plugged, silent, allowed_ma, until_ms, ma, fallback_ma, now_ms)
+        alone_ma = max(fallback_ma, min(ledger.late_ma(unit.late, now_ms), plate_ma))
+        fallback_ma, alone_ma, unit.turn_ma = self._turn(state.slots, fallback_ma, alone_ma)
+        if not (plugged or silent):
+            unit.turn_ma = 0
+        possible = ledger.possible_ma(unit.sent, plugged, silent, allowed_ma, until_ms, ma, alone_ma, now_ms)
         # A setpoint whose lease is over is history: back to it leads a ramp, not a jump.
         over = now_ms >= until_ms
         set_ma = min(unit.set_ma, possible) if over else unit.set_ma
@@ -230,8 +252,18 @@ class Fleet:
         )  # fmt: skip
         # It stays true until something is heard or told, or until one of these moments.
         moments = [silent_ms, until_ms, unit.steady_ms + SETTLE_MS, *(sent.ends_ms for sent in unit.sent)]
+        moments += [at for row in unit.late for at in (row.from_ms, row.to_ms)]
         unit.image, unit.image_until_ms = image, min((at for at in moments if at > now_ms), default=1 << 60)
         return image
+
+    def _turn(self, slots: int, fallback_ma: int, alone_ma: int) -> tuple[int, int, int]:
+        """(fallback to be told, what it takes alone at any time, what it takes alone in its turn), mA.
+
+        To tell a charger its fallback would be to end its turns: it is told 0, and left to itself.
+        """
+        if 1 < self.charging.fallback_slots <= slots:
+            return 0, 0, alone_ma
+        return fallback_ma, alone_ma, 0
 
     def _want_wh(self, unit: Unit) -> int:
         """What this session asked for, or what is assumed of who asked for nothing."""
@@ -299,13 +331,14 @@ class Fleet:
                 continue
             epoch = max(self.epoch, unit.epoch)
             setpoint = Setpoint(
-                command.id, epoch, unit.seq + 1, state.boot, state.tick_ms, command.ma, self.charging.lease_ms
-            )
+                command.id, epoch, unit.seq + 1, state.boot, state.tick_ms, command.ma, self.charging.lease_ms,
+                *self._late_told(unit),
+            )  # fmt: skip
             (lower if command.ma < unit.set_ma else other).append(setpoint)
         return lower + other
 
     def _is_due(self, unit: Unit, state: ChargerState, command: Command) -> bool:
-        if command.ma != unit.set_ma:
+        if command.ma != unit.set_ma or self._is_late_due(unit, state, command):
             return True
         if (state.boot, state.tick_ms) == unit.echo:
             return False  # it has said nothing since: a second message could tell it nothing new
@@ -315,10 +348,25 @@ class Fleet:
         lost = (state.epoch, state.seq) < (max(self.epoch, unit.epoch), unit.seq)
         if lost and (high or (command.renew and state.allowed_ma < command.ma)):
             return True
-        leaseless = command.ma == state.fallback_ma or not command.renew
+        leaseless = (command.ma == state.fallback_ma and state.slots == 1) or not command.renew
         if leaseless and state.allowed_ma <= max(command.ma, state.fallback_ma):
             return False
         return unit.echo[0] != state.boot or state.tick_ms - unit.echo[1] >= self.charging.lease_ms // 4
+
+    def _late_told(self, unit: Unit) -> tuple[int, int, int]:
+        """The late fallback that a setpoint for this charger carries: mA, after and until, s."""
+        return (0, 0, 0) if self.late is None else self.late.told(unit.config.id, unit.heard_ms)
+
+    def _is_late_due(self, unit: Unit, state: ChargerState, command: Command) -> bool:
+        """Must it be told for its late fallback alone? What SAFE does not renew is not renewed for that."""
+        if (self.late is None and not unit.late) or (state.boot, state.tick_ms) == unit.echo:
+            return False
+        if command.ma > state.fallback_ma and not command.renew:
+            return False
+        if self.late is not None and self.late.now_ms - unit.heard_ms > FRESH_MS:
+            return False
+        from_ms = min((row.from_ms for row in unit.late), default=NEVER)
+        return is_due(self.late, self._late_told(unit), unit.late_until_ms, from_ms, state)
 
     def sent(self, setpoint: Setpoint, now_ms: int) -> None:
         """Remember a setpoint that has left: it may flow from now on."""
@@ -337,6 +385,10 @@ class Fleet:
             first, second = above[:2]
             above[:2] = [ledger.Sent(second.epoch, second.seq, first.ma, second.ends_ms)]
         unit.sent = (*above, entry)
+        if setpoint.late_until_s:
+            window = ledger.late_window(now_ms, setpoint.late_after_s, setpoint.late_until_s)
+            unit.late = _bounded((*unit.late, ledger.Late(setpoint.epoch, setpoint.seq, setpoint.late_ma, *window)))
+            unit.late_until_ms = unit.heard_ms + setpoint.late_until_s * 1000
 
 
 def place_of(config: ChargerConfig) -> Place:
@@ -344,6 +396,15 @@ def place_of(config: ChargerConfig) -> Place:
     return Place(
         config.phases, 3 if config.phase_known and config.phases == 7 else 1, config.phase_known, config.feeder
     )
+
+
+def _bounded(rows: tuple[ledger.Late, ...]) -> tuple[ledger.Late, ...]:
+    """Not too many late fallbacks, and none forgotten: the two oldest become one that spans both."""
+    if len(rows) <= OUTSTANDING_MAX:
+        return rows
+    a, b = rows[:2]
+    both = ledger.Late(b.epoch, b.seq, max(a.ma, b.ma), min(a.from_ms, b.from_ms), max(a.to_ms, b.to_ms))
+    return (both, *rows[2:])
 
 
 def _age(state: ChargerState) -> tuple[int, int, int]:

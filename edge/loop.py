@@ -14,9 +14,12 @@ from edge.core import control, guard
 from edge.core.model import ASLEEP, CHARGING, NEVER, STOPPING, Command, Feeder, Settings, Snapshot, mean_mv
 from edge.fleet import Fleet
 from edge.gauge import Gauge, ask_all
+from edge.late import Late
 from edge.memory import Memory
 from edge.planner import Proposal, expected
 from edge.planning import NEW_MS, PLAN_MS, Inline, Question, habits, local_minute, slots_ahead
+from edge.schema import clock
+from edge.site import late_hours
 
 if TYPE_CHECKING:
     from edge.clock import Moment
@@ -93,6 +96,8 @@ class Controller:
         self.now_ms = 0
         self.quiet_until_ms = NEVER
         self._learned_ms = NEVER
+        self._late_hour = -1
+        self._late_span: tuple[int, int] | None = None
         self._reasons: list[str] = []
         self._feeder_ids = tuple(feeder.id for feeder in config.feeders)
         self._reasons_hour = -1
@@ -114,6 +119,7 @@ class Controller:
         if before == guard.STARTING and self.guard.mode != guard.STARTING:
             self.fleet.begin_epoch()
         self._mind_rival()
+        self.fleet.late = self._late()
         sent = 0 if self.guard.mode == guard.STARTING else self._send(commands)
         self._learn()
         self._report(snapshot, commands, sent)
@@ -308,12 +314,33 @@ class Controller:
             if 0 < stay_ms < MAX_STAY_MS:
                 self.memory.note_departure(local_minute(self.zone, float(wish.depart_s)))
             return now_ms + min(max(stay_ms, 0), 7 * MAX_STAY_MS)
-        local = datetime.fromtimestamp(self.wall_s, self.zone)
-        hour, minute = divmod(self.config.charging.default_depart_min, 60)
-        leaves = local.replace(hour=hour, minute=minute, second=0, microsecond=0)
-        if leaves <= local:
-            leaves += timedelta(days=1)  # by the calendar: seven is seven, also in the night the clock changes
-        return now_ms + round((leaves.timestamp() - self.wall_s) * 1000)
+        return now_ms + self._ahead_ms(self.wall_s, self.config.charging.default_depart_min)
+
+    def _ahead_ms(self, wall_s: float, minute_of_day: int) -> int:
+        """How long it is to the next such minute of the local day."""
+        local = datetime.fromtimestamp(wall_s, self.zone)
+        hour, minute = divmod(minute_of_day, 60)
+        then = local.replace(hour=hour, minute=minute, second=0, microsecond=0)
+        if then <= local:
+            then += timedelta(days=1)  # by the calendar: seven is seven, also in the night the clock changes
+        return round((then.timestamp() - wall_s) * 1000)
+
+    def _late(self) -> Late | None:
+        """When chargers that nobody speaks to any more may charge by themselves; asked of the site once an hour."""
+        hour = self.now_ms // HOUR_MS
+        if hour != self._late_hour:
+            self._late_hour = hour
+            self._late_span = late_hours(cfg.site_of(self.config, self.memory), self.config.charging)
+            if self._late_span is not None:
+                first, end = map(clock, self._late_span)
+                self._say("late", f"chargers left alone charge by themselves from {first} to {end}")
+            elif "late" in self._said:
+                self._say("late", "chargers left alone do not charge: there is no room any more")
+        if self._late_span is None or self.wall_s is None:
+            return None
+        from_ms, until_ms = (self.now_ms + self._ahead_ms(self.wall_s, minute) for minute in self._late_span)
+        # Where the end comes first the time has begun.
+        return Late(self.now_ms, self.now_ms if from_ms >= until_ms else from_ms, until_ms)
 
     def _mind_rival(self) -> None:
         """A living lease of a newer epoch: another controller commands here. Fall silent, start again later."""

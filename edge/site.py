@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from edge.config import AreaConfig, ChargerConfig, ChargingConfig, FeederConfig
     from edge.memory import Memory
 
+LATE_QUARTERS = 4
+"""Less than an hour of the valley is not worth a start."""
 SLOTS_MAX = 8
 """In more turns than this a car gets too little to be worth its starts."""
 RESERVE_PCT = 110
@@ -51,6 +53,8 @@ class Site:
     """Residents, with their reserve; empty while nobody has said or learned what they draw."""
     source: str
     """LEARNED, STATED or UNKNOWN."""
+    cheap: tuple[bool, ...]
+    """Is a quarter of an hour in the price valley?"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +79,10 @@ class Load:
         return self.load_ma <= self.free_ma or self.load_ma == 0
 
 
-def survey(config: AreaConfig, limits_permille: Sequence[int], memory: Memory | None = None) -> Site:
-    """Look at an area whose limit in each quarter of an hour is this, permille of rating."""
+def survey(
+    config: AreaConfig, limits_permille: Sequence[int], cheap: Iterable[bool], memory: Memory | None = None
+) -> Site:
+    """Look at an area with the limit, permille of rating, and the price of each quarter of an hour."""
     feeders = config.feeders
     rated = [config.rated_ma] * 3 + [feeder.limit_ma for feeder in feeders for _ in "abc"]
     shares = [[limit] * 3 + [1000] * 3 * len(feeders) for limit in limits_permille]
@@ -93,6 +99,7 @@ def survey(config: AreaConfig, limits_permille: Sequence[int], memory: Memory | 
         line_ma=tuple(tuple(ma - margin for ma, margin in zip(row, less, strict=True)) for row in limit_ma),
         base_ma=base,
         source=source,
+        cheap=tuple(cheap),
     )
 
 
@@ -155,6 +162,57 @@ def fitting_slots(site: Site, quarters: Iterable[int] = range(QUARTERS)) -> int:
     hours = tuple(quarters)
     fit = (slots for slots in range(1, SLOTS_MAX + 1) if alone(site, MIN_MA, slots, hours).fits)
     return next(fit, 0)
+
+
+def late_span(site: Site, slots: int) -> tuple[int, int] | None:
+    """The longest part of the valley, (first, end) in minutes of the local day, in which all may take 6 A alone.
+
+    Equal minutes are all day. The quarters of an hour before and after must fit too: a charger counts the hours on a
+    clock of its own.
+    """
+    fits = [alone(site, MIN_MA, slots, (q,)).fits for q in range(QUARTERS)]
+    good = [site.cheap[q] and fits[q - 1] and fits[q] and fits[(q + 1) % QUARTERS] for q in range(QUARTERS)]
+    if all(good):
+        return 0, 0
+    best, first, run = 0, 0, 0
+    for q in range(2 * QUARTERS):
+        run = run + 1 if good[q % QUARTERS] else 0
+        if run > best:
+            best, first = run, q + 1 - run
+    if best < LATE_QUARTERS:
+        return None
+    return first % QUARTERS * QUARTER_MIN, (first + best) % QUARTERS * QUARTER_MIN
+
+
+def late_hours(site: Site, charging: ChargingConfig) -> tuple[int, int] | None:
+    """When chargers left alone may charge in the valley, (first, end) in minutes of the local day; None: never.
+
+    A fallback above 0 charges at all hours already.
+    """
+    if charging.late_fallback is False or charging.fallback_ma or site.source == UNKNOWN:
+        return None
+    return late_span(site, charging.fallback_slots)
+
+
+def late_problem(site: Site, charging: ChargingConfig) -> str:
+    """Why a late fallback that was asked for cannot be had, and what to do; empty when it can, or nobody asked."""
+    if not charging.late_fallback or late_hours(site, charging) is not None:
+        return ""
+    if charging.fallback_ma:
+        return "late_fallback = true goes with fallback_a = 0: another fallback charges at all hours. Leave it out."
+    if site.source == UNKNOWN:
+        return (
+            "late_fallback = true cannot be checked: nobody has said what residents draw. Add base_p999_kva to [area] "
+            "and to each feeder with a meter, or leave it out."
+        )
+    slots = late_slots(site)
+    advice = f"Set fallback_slots = {slots} here and in the chargers" if slots else "Leave it out"
+    return f"late_fallback = true does not fit: no hour of the valley has room for 6 A at all chargers. {advice}."
+
+
+def late_slots(site: Site) -> int:
+    """The fewest turns in which a late fallback fits for an hour of the valley at least; 0: none."""
+    return next((slots for slots in range(1, SLOTS_MAX + 1) if late_span(site, slots) is not None), 0)
 
 
 def fallback_problem(site: Site, charging: ChargingConfig) -> str:

@@ -13,7 +13,7 @@ from edge.core import guard
 from edge.core.ledger import at_once
 from edge.core.model import MIN_MA
 from edge.schema import clock, in_file_units
-from edge.site import UNKNOWN, alone, fitting_slots
+from edge.site import UNKNOWN, alone, fitting_slots, late_hours, late_slots
 
 if TYPE_CHECKING:
     from edge.config import AreaConfig, BrokerConfig, ChargingConfig, MeterConfig
@@ -200,6 +200,18 @@ _ALONE = {
     "by law": (
         "kept although it does not fit: at {set_at} up to {over} kW above the limit",
         "法定最低电流，容量不足：{set_at} 越限最多 {over} kW"),
+    "late": (
+        "on: chargers left alone take 6 A{late_turns} from {late_from} to {late_to}",
+        "启用：失联充电桩 {late_from}-{late_to} 自行以 6 A 充电"),
+    "late off": (
+        "off: late_fallback = false",
+        "停用"),
+    "late room": (
+        "off: in no hour of the valley 6 A fits at all chargers{late_turns}",
+        "停用：谷时段容量不足"),
+    "late slots": (
+        "off: it would fit with fallback_slots = {late_slots}, here and in the chargers",
+        "停用：设 fallback_slots = {late_slots} 即可"),
 }
 # fmt: on
 """What is said of chargers that are left alone, English and Chinese."""
@@ -210,7 +222,7 @@ def alone_in_words(site: Site, charging: ChargingConfig) -> list[tuple[str, str]
     if site.source == UNKNOWN:
         return [("fits alone", "  ".join(_ALONE["unknown"]))]
     all_on, chosen = alone(site, MIN_MA), alone(site, charging.fallback_ma, charging.fallback_slots)
-    slots, count = fitting_slots(site), max(site.counts[:3])
+    slots, count, late = fitting_slots(site), max(site.counts[:3]), late_hours(site, charging)
     facts = {
         "at": clock(all_on.minute), "name": all_on.name, "name_zh": _chinese(all_on.name), "source": site.source,
         "residents": -(-all_on.residents_va // 1000), "free": all_on.free_va * EV_PF_PERMILLE // 1_000_000,
@@ -218,7 +230,9 @@ def alone_in_words(site: Site, charging: ChargingConfig) -> list[tuple[str, str]
         "slots": slots, "count": count, "most": at_once(count, slots), "set_a": _amps(charging.fallback_ma),
         "set_slots": charging.fallback_slots, "set_at": clock(chosen.minute), "set_name": chosen.name,
         "set_name_zh": _chinese(chosen.name), "load": _share(site, chosen), "load_a": _amps(chosen.load_ma),
-        "over": _kw(chosen.over_va),
+        "over": _kw(chosen.over_va), "late_slots": late_slots(site), "late_from": clock(late[0] if late else 0),
+        "late_to": clock(late[1] if late else 0),
+        "late_turns": f" in {charging.fallback_slots} turns" if charging.fallback_slots > 1 else "",
     }  # fmt: skip
     rows = [
         ("worst hour", "worst hour"),
@@ -226,8 +240,18 @@ def alone_in_words(site: Site, charging: ChargingConfig) -> list[tuple[str, str]
         ("fits alone", {0: "none", 1: "all"}.get(slots, "turns")),
         *([("as set", "as set")] if charging.fallback_ma else []),
         *([("by law", "by law")] if charging.fallback_ma and not chosen.fits else []),
+        *([] if charging.fallback_ma else [("late", _late_row(site, charging))]),
     ]
     return [(topic, "  ".join(_ALONE[row]).format(**facts)) for topic, row in rows]
+
+
+def _late_row(site: Site, charging: ChargingConfig) -> str:
+    """Which sentence tells whether chargers left alone charge in the valley."""
+    if charging.late_fallback is False:
+        return "late off"
+    if late_hours(site, charging) is not None:
+        return "late"
+    return "late slots" if late_slots(site) else "late room"
 
 
 def alone_as_json(site: Site, charging: ChargingConfig) -> dict[str, Any]:
@@ -238,6 +262,7 @@ def alone_as_json(site: Site, charging: ChargingConfig) -> dict[str, Any]:
         "fits_slots": fitting_slots(site) if known else None,
         "all_at_6a": asdict(alone(site, MIN_MA)) if known else None,
         "as_set": asdict(alone(site, charging.fallback_ma, charging.fallback_slots)) if known else None,
+        "late_min": late_hours(site, charging),
     }
 
 

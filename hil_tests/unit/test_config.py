@@ -87,6 +87,7 @@ COMPLAINTS = [
     ("area", "base_p999_kw", "600", "base_p999_kw is not known. Did you mean base_p999_kva (mind the unit)?"),
     ("charging", "base_p999_kva", "600", "base_p999_kva does not belong here. Move it under [area]."),
     ("charging", "fallback_slots", "2.5", "fallback_slots = 2.5 is not a whole number. Write 2."),
+    ("charging", "late_fallback", '"auto"', 'late_fallback = "auto" is text; true or false is needed.'),
     ("charging", "fallback_floor_by_law", "1", "fallback_floor_by_law = 1 is a number; true or false is needed."),
     ("meter", "ct_ratio", '"2000/5"', 'ct_ratio = "2000/5" is a CT\'s plate; the ratio is a number. Write 400.'),
     # Types.
@@ -507,6 +508,53 @@ def test_a_fallback_is_checked_beside_a_meter_and_a_broker_that_are_wrong(tmp_pa
     assert 'phase = "D"' in line  # what it would load is not known before its phase is
 
 
+def late(folder: Path, *lines: str, count: int = 9, base_kva: int = 8, advice: str = "late") -> str:
+    """What is said of the late fallback of a 30 kVA transformer: 8 kVA and a tenth leave 27.5 A at half of it."""
+    config = loaded(folder, left_alone(count, *lines, base_kva=base_kva))
+    return dict(alone_in_words(under_test.site_of(config), config.charging))[advice].split("  ")[0]
+
+
+def test_late_fallback_is_by_arithmetic(tmp_path: Path) -> None:
+    """Four chargers at 6 A fit all night beside 8 kVA, in its smallest hours beside 12 (9.5 of 33.9 A at half)."""
+    assert late(tmp_path, count=4) == "on: chargers left alone take 6 A from 23:00 to 08:00"
+    assert late(tmp_path, count=4, base_kva=12) == "on: chargers left alone take 6 A from 01:00 to 05:00"
+    assert late(tmp_path, count=5, base_kva=16) == "off: in no hour of the valley 6 A fits at all chargers"
+    assert late(tmp_path, "late_fallback = false", count=4) == "off: late_fallback = false"
+    assert late(tmp_path, "valley = []", count=2) == "off: in no hour of the valley 6 A fits at all chargers"
+
+
+def test_late_fallback_in_turns_is_offered_and_taken(tmp_path: Path) -> None:
+    """24 chargers of a phase fit in turns only, the evening not at all: the check says in how many."""
+    text = left_alone(24, base_kva=60).replace("rating_kva = 30", "rating_kva = 125")
+    config = loaded(tmp_path, text)
+    said = dict(alone_in_words(under_test.site_of(config), config.charging))
+    assert said["fits alone"].startswith("0 A")
+    assert said["late"].startswith("off: it would fit with fallback_slots = 6, here and in the chargers")
+    config = loaded(tmp_path, text.replace("[charging]", "[charging]\nfallback_slots = 6\nlate_fallback = true"))
+    said = dict(alone_in_words(under_test.site_of(config), config.charging))
+    assert said["late"].startswith("on: chargers left alone take 6 A in 6 turns from 00:30 to 05:30")
+    assert alone_as_json(under_test.site_of(config), config.charging)["late_min"] == (30, 330)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (left_alone(2, "late_fallback = true", "fallback_a = 6"), "late_fallback = true goes with fallback_a = 0"),
+        (document("charging", "late_fallback = true"), "cannot be checked: nobody has said what residents draw."),
+        (left_alone(5, "late_fallback = true", base_kva=20), "for 6 A at all chargers. Leave it out."),
+        (
+            left_alone(24, "late_fallback = true", base_kva=60).replace("rating_kva = 30", "rating_kva = 125"),
+            "room for 6 A at all chargers. Set fallback_slots = 6 here and in the chargers.",
+        ),
+    ],
+)
+def test_late_fallback_that_was_asked_for_must_fit(tmp_path: Path, text: str, complaint: str) -> None:
+    """Asked for and not to be had is an error with what to do."""
+    (line,) = problems(tmp_path, text)
+    assert line.startswith("area.toml: [charging] late_fallback = true")
+    assert complaint in line
+
+
 def test_words_of_a_site_left_alone(tmp_path: Path) -> None:
     """The arithmetic in three rows: what is free at the worst hour, what all need, which fallback follows."""
     config = loaded(tmp_path, left_alone(2, "fallback_a = 6"))
@@ -542,7 +590,7 @@ def test_words_of_a_site_of_which_nothing_is_known(tmp_path: Path) -> None:
     assert topic == "fits alone"
     assert text.startswith("not computed: nobody has said what residents draw (base_p999_kva), so only 0 A is safe")
     assert alone_as_json(under_test.site_of(config), config.charging) == {
-        "residents": "unknown", "fits_slots": None, "all_at_6a": None, "as_set": None,
+        "residents": "unknown", "fits_slots": None, "all_at_6a": None, "as_set": None, "late_min": None,
     }  # fmt: skip
 
 
@@ -596,6 +644,7 @@ valley = []
 now_per_month = 3
 fallback_slots = 5
 fallback_floor_by_law = true
+late_fallback = false
 [[feeders]]
 id = "south"
 limit_a = 400
@@ -623,7 +672,7 @@ max_a = 32.0
     assert config.windows == (under_test.LimitWindow(1320, 480, 701),)
     assert config.meter == under_test.MeterConfig("other", "fe80::1", 1502, 7, 2505, 33_300)
     assert config.broker == under_test.BrokerConfig("broker.local", 8883, "me", tmp_path / "secret")
-    assert config.charging == under_test.ChargingConfig(6_000, 30_000, 7_250, 390, (), 3, 5, floor_by_law=True)
+    assert config.charging == under_test.ChargingConfig(6_000, 30_000, 7_250, 390, (), 3, 5, True, False)
     assert (config.base_va, config.feeders[0].base_va) == (123_400, 56_700)
     assert config.feeders == (
         under_test.FeederConfig("south", 400_000, None, 56_700),
@@ -668,7 +717,7 @@ def test_example_shows_the_true_defaults(tmp_path: Path) -> None:
     optional = [
         line.removeprefix("# ") if " = " in line or "[feeders" in line else line
         for line in lines
-        if "username" not in line and "base_p999_kva" not in line
+        if not any(key in line for key in ("username", "base_p999_kva", "late_fallback"))
     ]
     kept = [line for line in optional if not line.startswith(("password_file", "from", "to "))]
     start = kept.index("limit_pct = 75                # ceiling in this window, % of rating")

@@ -34,6 +34,25 @@ def test_state_is_read_field_by_field() -> None:
     )
 
 
+def test_state_may_tell_of_turns_and_of_a_late_fallback() -> None:
+    """Two more fields may be there or not: without them every moment is its turn, and it keeps no late fallback."""
+    plain, more = read("state", STATE), read("state", {**STATE, "slots": 4, "late_ma": 6000})
+    assert isinstance(plain, ChargerState)
+    assert isinstance(more, ChargerState)
+    assert ((plain.slots, plain.late_ma), (more.slots, more.late_ma)) == ((1, 0), (4, 6000))
+    assert read("state", {**STATE, "slots": 1, "late_ma": 0}) == plain
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [*(("slots", v) for v in (0, -1, True, 1.0, "2", None)), *(("late_ma", v) for v in (-1, False, 6.0, "6000", None))],
+)
+def test_turns_and_late_fallback_out_of_range_are_refused(name: str, value: object) -> None:
+    """What is no number of turns, or no current, makes the whole state none."""
+    with pytest.raises(DialectError, match=name):
+        read("state", {**STATE, name: value})
+
+
 def test_wish_is_read_with_and_without_its_options() -> None:
     """The options of a wish may be there or not; without them it is orderly, patient and of no priority."""
     assert read("wish", WISH) == Wish("p001", 9000, 1768518000, orderly=True, now=False, prio=0)
@@ -79,6 +98,16 @@ def test_setpoint_is_written_as_the_charger_expects() -> None:
         "v": 1, "epoch": 3, "seq": 18, "boot": 305419896, "tick_ms": 123456, "ma": 9000, "lease_ms": 60000,
     }  # fmt: skip
     assert taiqu.topic_of("demo", setpoint) == "taiqu/demo/p001/dn/set"
+
+
+def test_setpoint_carries_a_late_fallback_only_where_there_is_one() -> None:
+    """Three fields more with a late fallback; without one they are not there, and a charger keeps none."""
+    setpoint = Setpoint("p001", 3, 18, 305419896, 123456, 0, 60000, 6000, 3600, 36_000)
+    late = {"late_ma": 6000, "late_after_s": 3600, "late_until_s": 36_000}
+    assert json.loads(encode(setpoint)) == {
+        "v": 1, "epoch": 3, "seq": 18, "boot": 305419896, "tick_ms": 123456, "ma": 0, "lease_ms": 60000, **late,
+    }  # fmt: skip
+    assert len(encode(Setpoint("a" * 32, *[(1 << 53) - 1] * 9))) <= 512
 
 
 def test_setpoint_fits_however_large_its_numbers() -> None:
