@@ -114,6 +114,8 @@ class ChargerConfig:
     max_ma: int
     feeder: int = -1
     """Index into ``AreaConfig.feeders``; -1: straight from the transformer."""
+    leased: bool = True
+    """Does what it is told end by itself? Else it stands until it is told otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,8 @@ class ChargingConfig:
     """The fallback is what the law demands, whether it fits or not."""
     late_fallback: bool | None = None
     """May chargers left alone charge in the valley? None: where the arithmetic says so."""
+    accept_unleased_w: int = 0
+    """So much may stand on chargers without a lease, even if it does not fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +200,7 @@ def _feeder_in_ka_or_ma(value: object) -> BadValueError | None:
 _LIMIT = Number("1", "100", decimals=1, scale=10, fraction_below="1")
 _BASE = Number("0.1", "20000", "kVA of residents", 1, 1000, hint=_load_in_va)
 _PORT = Number("1", "65535")
+_LEASE = OneOf({"echo": True, "none": False})
 _PHASE = OneOf(
     {"A": (1, True), "B": (2, True), "C": (4, True), "ABC": (7, True), "unknown": (7, False)},
     {"L1": "A", "L2": "B", "L3": "C", "1": "A", "2": "B", "3": "ABC", "L123": "ABC", "?": "unknown"},
@@ -240,6 +245,8 @@ CHARGING = (
         "true where the law demands the fallback although it does not fit", False),
     Key("late_fallback",    read_switch,
         "charge by themselves in the valley where that fits; false: never, true: an error where it does not fit", None),
+    Key("accept_unleased_kw", Number("0", "20000", "kW", 1, 1000),
+        "so much may stand on chargers without a lease, even if the worst hour does not bear it, kW", 0),
 )
 FEEDER = (
     Key("id",               read_id,      "the feeder's name", sample='"north"'),
@@ -252,6 +259,7 @@ CHARGER = (
     Key("phase",            _PHASE,       "the phase it hangs on", sample='"A" (or "B", "C", "ABC", "unknown")'),
     Key("max_a",            Number("6", "63", "IEC 61851", 0, 1000), "the most it may draw on a phase, A", sample="32"),
     Key("feeder",           read_id,      "the feeder it hangs on, where that has a limit of its own", None),
+    Key("lease",            _LEASE,       "whether what it is told ends by itself", "echo"),
 )
 # fmt: on
 
@@ -353,7 +361,7 @@ def _meter(row: dict[str, Any]) -> MeterConfig:
 def _charger(row: dict[str, Any], feeders: list[dict[str, Any]]) -> ChargerConfig:
     phases, phase_known = row["phase"]
     at = -1 if row["feeder"] is None else [feeder["id"] for feeder in feeders].index(row["feeder"])
-    return ChargerConfig(row["id"], phases, phase_known, row["max_a"], at)
+    return ChargerConfig(row["id"], phases, phase_known, row["max_a"], at, row["lease"])
 
 
 def _broker(row: dict[str, Any], path: Path) -> BrokerConfig:

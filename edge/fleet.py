@@ -221,6 +221,8 @@ class Fleet:
             # It may keep a late fallback of an earlier controller.
             alone_ma = max(fallback_ma, MIN_MA) if self.late is not None and self.late.begun else fallback_ma
             fallback_ma, alone_ma, unit.turn_ma = self._turn(self.charging.fallback_slots, fallback_ma, alone_ma)
+            # What was told to one without a lease, by whomever, stands.
+            alone_ma = alone_ma if config.leased else config.max_ma
             most = ledger.possible_ma(unit.sent, False, True, 0, NEVER, 0, alone_ma, now_ms)
             return Charger(
                 name, unit.place, config.max_ma, fallback_ma, UNPLUGGED, 0, 0, unit.set_ma, most, True, False,
@@ -234,6 +236,7 @@ class Fleet:
         ma, allowed_ma = min(max(state.ma), plate_ma), min(state.allowed_ma, plate_ma)
         fallback_ma = min(state.fallback_ma, plate_ma)
         until_ms = ledger.lease_end_ms(unit.heard_ms, state.lease_ms) if state.lease_ms > 0 else NEVER
+        until_ms = until_ms if config.leased else ledger.FOREVER
         alone_ma = max(fallback_ma, min(ledger.late_ma(unit.late, now_ms), plate_ma))
         fallback_ma, alone_ma, unit.turn_ma = self._turn(state.slots, fallback_ma, alone_ma)
         if not (plugged or silent):
@@ -349,13 +352,15 @@ class Fleet:
         if lost and (high or (command.renew and state.allowed_ma < command.ma)):
             return True
         leaseless = (command.ma == state.fallback_ma and state.slots == 1) or not command.renew
-        if leaseless and state.allowed_ma <= max(command.ma, state.fallback_ma):
+        if (leaseless or not unit.config.leased) and state.allowed_ma <= max(command.ma, state.fallback_ma):
             return False
         return unit.echo[0] != state.boot or state.tick_ms - unit.echo[1] >= self.charging.lease_ms // 4
 
     def _late_told(self, unit: Unit) -> tuple[int, int, int]:
         """The late fallback that a setpoint for this charger carries: mA, after and until, s."""
-        return (0, 0, 0) if self.late is None else self.late.told(unit.config.id, unit.heard_ms)
+        if self.late is None or not unit.config.leased:
+            return 0, 0, 0
+        return self.late.told(unit.config.id, unit.heard_ms)
 
     def _is_late_due(self, unit: Unit, state: ChargerState, command: Command) -> bool:
         """Must it be told for its late fallback alone? What SAFE does not renew is not renewed for that."""
@@ -376,7 +381,7 @@ class Fleet:
             unit.steady_ms = now_ms
         unit.set_ma, unit.seq, unit.image = setpoint.ma, setpoint.seq, None
         unit.echo = (setpoint.boot, setpoint.tick_ms)
-        ends_ms = ledger.lease_end_ms(now_ms, setpoint.lease_ms)
+        ends_ms = ledger.lease_end_ms(now_ms, setpoint.lease_ms) if unit.config.leased else ledger.FOREVER
         entry = ledger.Sent(setpoint.epoch, setpoint.seq, setpoint.ma, ends_ms)
         # An older one that is not above this one adds nothing: it ends earlier and is disproved earlier.
         above = [s for s in unit.sent if s.ma > setpoint.ma and s.ends_ms > now_ms]

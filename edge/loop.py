@@ -19,7 +19,8 @@ from edge.memory import Memory
 from edge.planner import Proposal, expected
 from edge.planning import NEW_MS, PLAN_MS, Inline, Question, habits, local_minute, slots_ahead
 from edge.schema import clock
-from edge.site import late_hours
+from edge.site import late_hours, unleased_ma
+from edge.unleased import within
 
 if TYPE_CHECKING:
     from edge.clock import Moment
@@ -96,8 +97,10 @@ class Controller:
         self.now_ms = 0
         self.quiet_until_ms = NEVER
         self._learned_ms = NEVER
-        self._late_hour = -1
+        self._site_hour = -1
         self._late_span: tuple[int, int] | None = None
+        self._unleased_ma: tuple[int, ...] = ()
+        self.unleased = frozenset(charger.id for charger in config.chargers if not charger.leased)
         self._reasons: list[str] = []
         self._feeder_ids = tuple(feeder.id for feeder in config.feeders)
         self._reasons_hour = -1
@@ -113,13 +116,14 @@ class Controller:
         self.fleet.hear(self.chargers.take(), self.now_ms)
         self._read_meters()
         self._plan()
+        self._ask_site()
+        self.fleet.late = self._late()
         snapshot = self._snapshot()
         before = self.guard.mode
         commands = self.decide(snapshot)
         if before == guard.STARTING and self.guard.mode != guard.STARTING:
             self.fleet.begin_epoch()
         self._mind_rival()
-        self.fleet.late = self._late()
         sent = 0 if self.guard.mode == guard.STARTING else self._send(commands)
         self._learn()
         self._report(snapshot, commands, sent)
@@ -129,6 +133,8 @@ class Controller:
         assert self.guard is not None  # noqa: S101 - set at the top of the tick
         self.control, commands = control.step(self.control, self._trusted(snapshot), self.settings, self.now_ms)
         self.guard, commands = guard.vet(self.guard, snapshot, commands, self.settings, self.now_ms)
+        if self.unleased:
+            commands = within(commands, snapshot.chargers, snapshot.places, self.unleased, self._unleased_ma)
         return commands
 
     def _trusted(self, snapshot: Snapshot) -> Snapshot:
@@ -325,17 +331,22 @@ class Controller:
             then += timedelta(days=1)  # by the calendar: seven is seven, also in the night the clock changes
         return round((then.timestamp() - wall_s) * 1000)
 
-    def _late(self) -> Late | None:
-        """When chargers that nobody speaks to any more may charge by themselves; asked of the site once an hour."""
+    def _ask_site(self) -> None:
+        """Once an hour: what does the site bear when nobody watches it? Residents are learned day by day."""
         hour = self.now_ms // HOUR_MS
-        if hour != self._late_hour:
-            self._late_hour = hour
-            self._late_span = late_hours(cfg.site_of(self.config, self.memory), self.config.charging)
-            if self._late_span is not None:
-                first, end = map(clock, self._late_span)
-                self._say("late", f"chargers left alone charge by themselves from {first} to {end}")
-            elif "late" in self._said:
-                self._say("late", "chargers left alone do not charge: there is no room any more")
+        if hour == self._site_hour:
+            return
+        self._site_hour = hour
+        site, charging = cfg.site_of(self.config, self.memory), self.config.charging
+        self._unleased_ma, self._late_span = unleased_ma(site, charging), late_hours(site, charging)
+        if self._late_span is not None:
+            first, end = map(clock, self._late_span)
+            self._say("late", f"chargers left alone charge by themselves from {first} to {end}")
+        elif "late" in self._said:
+            self._say("late", "chargers left alone do not charge: there is no room any more")
+
+    def _late(self) -> Late | None:
+        """When chargers that nobody speaks to any more may charge by themselves."""
         if self._late_span is None or self.wall_s is None:
             return None
         from_ms, until_ms = (self.now_ms + self._ahead_ms(self.wall_s, minute) for minute in self._late_span)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 LATE_QUARTERS = 4
 """Less than an hour of the valley is not worth a start."""
+EV_PF_PERMILLE = 990
 SLOTS_MAX = 8
 """In more turns than this a car gets too little to be worth its starts."""
 RESERVE_PCT = 110
@@ -45,7 +46,11 @@ class Site:
     names: tuple[str, ...]
     """The constraints, for people."""
     counts: tuple[int, ...]
-    """Chargers that may load a constraint."""
+    """Chargers that fall back by themselves and may load a constraint."""
+    could_ma: tuple[int, ...]
+    """What chargers without a lease could take of a constraint."""
+    could_all_ma: int
+    """What they could take on all conductors together; an unknown phase is one."""
     limit_ma: Table
     line_ma: Table
     """The limit less the margin."""
@@ -94,7 +99,9 @@ def survey(
         phase_mv=phase_mv,
         rating_va=config.rating_va,
         names=tuple(f"phase {p}" for p in "ABC") + tuple(f"feeder {f.id}, phase {p}" for f in feeders for p in "ABC"),
-        counts=_counts(config.chargers, len(feeders)),
+        counts=_sums([(row, 1) for row in config.chargers if row.leased], len(feeders)),
+        could_ma=_sums([(row, row.max_ma) for row in config.chargers if not row.leased], len(feeders)),
+        could_all_ma=sum(row.max_ma * _lines(row) for row in config.chargers if not row.leased),
         limit_ma=tuple(map(tuple, limit_ma)),
         line_ma=tuple(tuple(ma - margin for ma, margin in zip(row, less, strict=True)) for row in limit_ma),
         base_ma=base,
@@ -103,15 +110,20 @@ def survey(
     )
 
 
-def _counts(chargers: Iterable[ChargerConfig], feeders: int) -> tuple[int, ...]:
-    """How many chargers may load each constraint; an unknown phase may be any."""
+def _lines(charger: ChargerConfig) -> int:
+    """How many conductors a charger draws on."""
+    return 3 if charger.phase_known and charger.phases == 7 else 1
+
+
+def _sums(rows: Iterable[tuple[ChargerConfig, int]], feeders: int) -> tuple[int, ...]:
+    """Sums over the chargers that may load each constraint; an unknown phase may be any."""
     out = [0] * (3 + 3 * feeders)
-    for charger in chargers:
+    for charger, value in rows:
         for p in range(3):
             if charger.phases >> p & 1:
-                out[p] += 1
+                out[p] += value
                 if charger.feeder >= 0:
-                    out[3 + 3 * charger.feeder + p] += 1
+                    out[3 + 3 * charger.feeder + p] += value
     return tuple(out)
 
 
@@ -132,10 +144,20 @@ def _residents(
     return STATED, tuple(tuple(round(ma * share) for ma in thirds_ma) for share in shape)
 
 
-def alone(site: Site, fallback_ma: int, slots: int = 1, quarters: Iterable[int] = range(QUARTERS)) -> Load:
-    """What the fallback loads the site with at the worst of these hours. Residents must be known."""
+def alone(
+    site: Site,
+    fallback_ma: int,
+    slots: int = 1,
+    quarters: Iterable[int] = range(QUARTERS),
+    stands_ma: Sequence[int] = (),
+) -> Load:
+    """What the fallback loads the site with at the worst of these hours. Residents must be known.
+
+    ``stands_ma``: what stands on chargers without a lease meanwhile, by constraint.
+    """
     adds = [at_once(count, slots) * fallback_ma for count in site.counts]
-    used = [k for k, count in enumerate(site.counts) if count]
+    adds = [ma + stands for ma, stands in zip(adds, stands_ma or [0] * len(adds), strict=True)]
+    used = [k for k, count in enumerate(site.counts) if count or site.could_ma[k]]
     # The hour and the constraint that this presses most.
     _, q, tightest = min((site.line_ma[q][k] - site.base_ma[q][k] - adds[k], q, k) for q in quarters for k in used)
     base, limit, line = site.base_ma[q], site.limit_ma[q], site.line_ma[q]
@@ -164,13 +186,30 @@ def fitting_slots(site: Site, quarters: Iterable[int] = range(QUARTERS)) -> int:
     return next(fit, 0)
 
 
-def late_span(site: Site, slots: int) -> tuple[int, int] | None:
+def unleased_ma(site: Site, charging: ChargingConfig) -> tuple[int, ...]:
+    """What may stand on chargers without a lease, by constraint in mA: should nobody speak to them, it stands for ever.
+
+    What the worst hour of the day leaves beside the fallback of the others, or, if that is more, what is accepted: that
+    is spread over the wires as the chargers are.
+    """
+    hours = list(zip(site.line_ma, site.base_ma))  # noqa: B905 - none while residents are unknown
+    accepted_ma = charging.accept_unleased_w * 1_000_000 // EV_PF_PERMILLE * 1000 // site.phase_mv
+    all_ma = max(site.could_all_ma, 1)
+    may = []
+    for k, (count, could_ma) in enumerate(zip(site.counts, site.could_ma, strict=True)):
+        fallback_ma = at_once(count, charging.fallback_slots) * charging.fallback_ma
+        left_ma = min((line[k] - base[k] for line, base in hours), default=0) - fallback_ma
+        may.append(min(could_ma, max(left_ma, accepted_ma * could_ma // all_ma, 0)))
+    return tuple(may)
+
+
+def late_span(site: Site, slots: int, stands_ma: Sequence[int] = ()) -> tuple[int, int] | None:
     """The longest part of the valley, (first, end) in minutes of the local day, in which all may take 6 A alone.
 
     Equal minutes are all day. The quarters of an hour before and after must fit too: a charger counts the hours on a
-    clock of its own.
+    clock of its own. ``stands_ma``: as above.
     """
-    fits = [alone(site, MIN_MA, slots, (q,)).fits for q in range(QUARTERS)]
+    fits = [alone(site, MIN_MA, slots, (q,), stands_ma).fits for q in range(QUARTERS)]
     good = [site.cheap[q] and fits[q - 1] and fits[q] and fits[(q + 1) % QUARTERS] for q in range(QUARTERS)]
     if all(good):
         return 0, 0
@@ -191,7 +230,7 @@ def late_hours(site: Site, charging: ChargingConfig) -> tuple[int, int] | None:
     """
     if charging.late_fallback is False or charging.fallback_ma or site.source == UNKNOWN:
         return None
-    return late_span(site, charging.fallback_slots)
+    return late_span(site, charging.fallback_slots, unleased_ma(site, charging))
 
 
 def late_problem(site: Site, charging: ChargingConfig) -> str:
@@ -205,14 +244,15 @@ def late_problem(site: Site, charging: ChargingConfig) -> str:
             "late_fallback = true cannot be checked: nobody has said what residents draw. Add base_p999_kva to [area] "
             "and to each feeder with a meter, or leave it out."
         )
-    slots = late_slots(site)
+    slots = late_slots(site, charging)
     advice = f"Set fallback_slots = {slots} here and in the chargers" if slots else "Leave it out"
     return f"late_fallback = true does not fit: no hour of the valley has room for 6 A at all chargers. {advice}."
 
 
-def late_slots(site: Site) -> int:
+def late_slots(site: Site, charging: ChargingConfig) -> int:
     """The fewest turns in which a late fallback fits for an hour of the valley at least; 0: none."""
-    return next((slots for slots in range(1, SLOTS_MAX + 1) if late_span(site, slots) is not None), 0)
+    stands_ma = unleased_ma(site, charging)
+    return next((slots for slots in range(1, SLOTS_MAX + 1) if late_span(site, slots, stands_ma) is not None), 0)
 
 
 def fallback_problem(site: Site, charging: ChargingConfig) -> str:

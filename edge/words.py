@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import stat
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from edge.config import PHASES, lowest_limit_permille
@@ -13,13 +13,11 @@ from edge.core import guard
 from edge.core.ledger import at_once
 from edge.core.model import MIN_MA
 from edge.schema import clock, in_file_units
-from edge.site import UNKNOWN, alone, fitting_slots, late_hours, late_slots
+from edge.site import EV_PF_PERMILLE, UNKNOWN, alone, fitting_slots, late_hours, late_slots, unleased_ma, va
 
 if TYPE_CHECKING:
     from edge.config import AreaConfig, BrokerConfig, ChargingConfig, MeterConfig
     from edge.site import Load, Site
-
-EV_PF_PERMILLE = 990
 
 
 def advise(config: AreaConfig) -> list[str]:
@@ -212,6 +210,15 @@ _ALONE = {
     "late slots": (
         "off: it would fit with fallback_slots = {late_slots}, here and in the chargers",
         "停用：设 fallback_slots = {late_slots} 即可"),
+    "no lease": (
+        "chargers without a lease could take {could} kW; {may} kW may stand on them, at any hour and for ever",
+        "无租约充电桩最大 {could} kW；任何时刻最多允许 {may} kW"),
+    "accepted": (
+        "accept_unleased_kw = {accept} is more than fits: at {at} up to {over} kW above the limit",
+        "超出容量：{at} 越限最多 {over} kW"),
+    "accepted unknown": (
+        "accept_unleased_kw = {accept}, and nobody has said what residents draw: it may be above the limit",
+        "未给出居民最大负荷，可能越限"),
 }
 # fmt: on
 """What is said of chargers that are left alone, English and Chinese."""
@@ -220,7 +227,7 @@ _ALONE = {
 def alone_in_words(site: Site, charging: ChargingConfig) -> list[tuple[str, str]]:
     """The arithmetic of the fallback as rows of topic and sentence, English then Chinese."""
     if site.source == UNKNOWN:
-        return [("fits alone", "  ".join(_ALONE["unknown"]))]
+        return [("fits alone", "  ".join(_ALONE["unknown"])), *_unleased_rows(site, charging)]
     all_on, chosen = alone(site, MIN_MA), alone(site, charging.fallback_ma, charging.fallback_slots)
     slots, count, late = fitting_slots(site), max(site.counts[:3]), late_hours(site, charging)
     facts = {
@@ -230,8 +237,8 @@ def alone_in_words(site: Site, charging: ChargingConfig) -> list[tuple[str, str]
         "slots": slots, "count": count, "most": at_once(count, slots), "set_a": _amps(charging.fallback_ma),
         "set_slots": charging.fallback_slots, "set_at": clock(chosen.minute), "set_name": chosen.name,
         "set_name_zh": _chinese(chosen.name), "load": _share(site, chosen), "load_a": _amps(chosen.load_ma),
-        "over": _kw(chosen.over_va), "late_slots": late_slots(site), "late_from": clock(late[0] if late else 0),
-        "late_to": clock(late[1] if late else 0),
+        "over": _kw(chosen.over_va), "late_slots": late_slots(site, charging),
+        "late_from": clock(late[0] if late else 0), "late_to": clock(late[1] if late else 0),
         "late_turns": f" in {charging.fallback_slots} turns" if charging.fallback_slots > 1 else "",
     }  # fmt: skip
     rows = [
@@ -242,6 +249,26 @@ def alone_in_words(site: Site, charging: ChargingConfig) -> list[tuple[str, str]
         *([("by law", "by law")] if charging.fallback_ma and not chosen.fits else []),
         *([] if charging.fallback_ma else [("late", _late_row(site, charging))]),
     ]
+    said = [(topic, "  ".join(_ALONE[row]).format(**facts)) for topic, row in rows]
+    return said + _unleased_rows(site, charging)
+
+
+def _unleased_rows(site: Site, charging: ChargingConfig) -> list[tuple[str, str]]:
+    """What may stand on chargers without a lease, and what it costs where more is accepted than fits."""
+    if not site.could_all_ma:
+        return []
+    stands_ma = unleased_ma(site, charging)
+    may_va = va(site, min(sum(stands_ma[:3]), site.could_all_ma))
+    facts = {
+        "could": _kw(va(site, site.could_all_ma)), "may": may_va * EV_PF_PERMILLE // 1_000_000,
+        "accept": in_file_units(charging.accept_unleased_w, 1000),
+    }  # fmt: skip
+    rows = [("no lease", "no lease")]
+    if stands_ma != unleased_ma(site, replace(charging, accept_unleased_w=0)):
+        rows.append(("accepted", "accepted" if site.base_ma else "accepted unknown"))
+        if site.base_ma:
+            left = alone(site, charging.fallback_ma, charging.fallback_slots, stands_ma=stands_ma)
+            facts |= {"at": clock(left.minute), "over": _kw(left.over_va)}
     return [(topic, "  ".join(_ALONE[row]).format(**facts)) for topic, row in rows]
 
 
@@ -251,7 +278,7 @@ def _late_row(site: Site, charging: ChargingConfig) -> str:
         return "late off"
     if late_hours(site, charging) is not None:
         return "late"
-    return "late slots" if late_slots(site) else "late room"
+    return "late slots" if late_slots(site, charging) else "late room"
 
 
 def alone_as_json(site: Site, charging: ChargingConfig) -> dict[str, Any]:
@@ -263,6 +290,7 @@ def alone_as_json(site: Site, charging: ChargingConfig) -> dict[str, Any]:
         "all_at_6a": asdict(alone(site, MIN_MA)) if known else None,
         "as_set": asdict(alone(site, charging.fallback_ma, charging.fallback_slots)) if known else None,
         "late_min": late_hours(site, charging),
+        "unleased_ma": unleased_ma(site, charging),
     }
 
 

@@ -87,6 +87,12 @@ COMPLAINTS = [
     ("area", "base_p999_kw", "600", "base_p999_kw is not known. Did you mean base_p999_kva (mind the unit)?"),
     ("charging", "base_p999_kva", "600", "base_p999_kva does not belong here. Move it under [area]."),
     ("charging", "fallback_slots", "2.5", "fallback_slots = 2.5 is not a whole number. Write 2."),
+    ("charging", "accept_unleased_kw", "-1", "accept_unleased_kw = -1 is below 0 (kW). Set 0 or more."),
+    ("charging", "accept_unleased_kw", "20000.1", "is above 20000 (kW). Set 20000 or less."),
+    ("charging", "accept_unleased_kw", "7.25", "has more than 1 decimal(s). Write 7.2."),
+    ("charging", "accept_unleased_w", "7000", "Did you mean accept_unleased_kw (mind the unit)?"),
+    ("chargers", "lease", '"None"', 'lease = "None" is not one of "echo", "none". Did you mean "none"?'),
+    ("chargers", "lease", "false", "lease = false is a true/false value; text is needed. Write it in quotes."),
     ("charging", "late_fallback", '"auto"', 'late_fallback = "auto" is text; true or false is needed.'),
     ("charging", "fallback_floor_by_law", "1", "fallback_floor_by_law = 1 is a number; true or false is needed."),
     ("meter", "ct_ratio", '"2000/5"', 'ct_ratio = "2000/5" is a CT\'s plate; the ratio is a number. Write 400.'),
@@ -555,6 +561,34 @@ def test_late_fallback_that_was_asked_for_must_fit(tmp_path: Path, text: str, co
     assert complaint in line
 
 
+def unleased(folder: Path, *lines: str, base_kva: int = 13) -> list[str]:
+    """What is said of one charger with and two without a lease on a phase with 13.3 A free in the worst hour."""
+    text = left_alone(3, *lines, base_kva=base_kva).replace('id = "c0"', 'id = "c0"\nlease = "none"')
+    config = loaded(folder, text.replace('id = "c1"', 'id = "c1"\nlease = "none"'))
+    rows = alone_in_words(under_test.site_of(config), config.charging)
+    return [f"{topic}: {text.split('  ')[0]}" for topic, text in rows if topic in ("no lease", "accepted")]
+
+
+def test_words_of_chargers_without_a_lease(tmp_path: Path) -> None:
+    """What may stand on them at any hour is what the worst one leaves beside the fallback of the others."""
+    said = "no lease: chargers without a lease could take 15 kW; {} kW may stand on them, at any hour and for ever"
+    assert unleased(tmp_path) == [said.format(3)]
+    assert unleased(tmp_path, "fallback_a = 6") == [said.format(1)]
+    assert unleased(tmp_path, base_kva=25) == [said.format(0)]
+    assert unleased(tmp_path, "accept_unleased_kw = 2") == [said.format(3)]
+    more = "accepted: accept_unleased_kw = 6.9 is more than fits: at 19:45 up to 4 kW above the limit"
+    assert unleased(tmp_path, "accept_unleased_kw = 6.9") == [said.format(6), more]
+
+
+def test_words_of_what_is_accepted_in_the_dark(tmp_path: Path) -> None:
+    """Nobody has said what residents draw: nothing may stand on them but what is accepted, and that is said."""
+    lines = ("charging", "accept_unleased_kw = 6.9")
+    config = loaded(tmp_path, document(*lines).replace("max_a = 32", 'max_a = 32\nlease = "none"'))
+    rows = dict(alone_in_words(under_test.site_of(config), config.charging))
+    assert "could take 8 kW; 6 kW may stand on them" in rows["no lease"]
+    assert "it may be above the limit" in rows["accepted"]
+
+
 def test_words_of_a_site_left_alone(tmp_path: Path) -> None:
     """The arithmetic in three rows: what is free at the worst hour, what all need, which fallback follows."""
     config = loaded(tmp_path, left_alone(2, "fallback_a = 6"))
@@ -591,6 +625,7 @@ def test_words_of_a_site_of_which_nothing_is_known(tmp_path: Path) -> None:
     assert text.startswith("not computed: nobody has said what residents draw (base_p999_kva), so only 0 A is safe")
     assert alone_as_json(under_test.site_of(config), config.charging) == {
         "residents": "unknown", "fits_slots": None, "all_at_6a": None, "as_set": None, "late_min": None,
+        "unleased_ma": (0, 0, 0),
     }  # fmt: skip
 
 
@@ -645,6 +680,7 @@ now_per_month = 3
 fallback_slots = 5
 fallback_floor_by_law = true
 late_fallback = false
+accept_unleased_kw = 7.5
 [[feeders]]
 id = "south"
 limit_a = 400
@@ -666,13 +702,14 @@ feeder = "south"
 id = "a-0"
 phase = "C"
 max_a = 32.0
+lease = "none"
 """
     config = load(write(tmp_path, text), {"other", "eastron_sdm630"})
     assert (config.rated_ma, config.limit_permille, config.margin_permille) == (607_737, 785, 7)
     assert config.windows == (under_test.LimitWindow(1320, 480, 701),)
     assert config.meter == under_test.MeterConfig("other", "fe80::1", 1502, 7, 2505, 33_300)
     assert config.broker == under_test.BrokerConfig("broker.local", 8883, "me", tmp_path / "secret")
-    assert config.charging == under_test.ChargingConfig(6_000, 30_000, 7_250, 390, (), 3, 5, True, False)
+    assert config.charging == under_test.ChargingConfig(6_000, 30_000, 7_250, 390, (), 3, 5, True, False, 7_500)
     assert (config.base_va, config.feeders[0].base_va) == (123_400, 56_700)
     assert config.feeders == (
         under_test.FeederConfig("south", 400_000, None, 56_700),
@@ -680,7 +717,7 @@ max_a = 32.0
     )
     assert config.chargers == (
         under_test.ChargerConfig("a", 7, phase_known=True, max_ma=63_000, feeder=0),
-        under_test.ChargerConfig("a-0", 4, phase_known=True, max_ma=32_000, feeder=-1),
+        under_test.ChargerConfig("a-0", 4, phase_known=True, max_ma=32_000, feeder=-1, leased=False),
         under_test.ChargerConfig("b", 7, phase_known=False, max_ma=16_000, feeder=1),
     )
 
@@ -970,7 +1007,7 @@ def test_json_is_plain(tmp_path: Path) -> None:
     assert plain["charging"]["valley"] == [[1380, 480]]
     assert plain["broker"]["password_file"] == str(tmp_path / "secret")
     assert plain["chargers"][0] == {
-        "id": "cp-01", "phases": 1, "phase_known": True, "max_ma": 32_000, "feeder": -1,
+        "id": "cp-01", "phases": 1, "phase_known": True, "max_ma": 32_000, "feeder": -1, "leased": True,
     }  # fmt: skip
     assert plain["feeders"] == []
 
