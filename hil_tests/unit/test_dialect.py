@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,9 @@ from hypothesis import strategies as st
 from drivers.chargers import taiqu
 from drivers.chargers.taiqu import DialectError, decode, encode
 from edge.ports import ChargerState, Setpoint, Wish
+from hil_tests.rig.chargers import Chargers
+from hil_tests.rig.community import Community, sample_cars
+from hil_tests.rig.plant import Plant
 
 STATE: dict[str, Any] = {
     "v": 1, "boot": 305419896, "tick_ms": 123456, "epoch": 3, "seq": 17, "plug": 2, "ma": [15200, 0, 0], "w": 3344,
@@ -108,6 +112,32 @@ def test_setpoint_carries_a_late_fallback_only_where_there_is_one() -> None:
         "v": 1, "epoch": 3, "seq": 18, "boot": 305419896, "tick_ms": 123456, "ma": 0, "lease_ms": 60000, **late,
     }  # fmt: skip
     assert len(encode(Setpoint("a" * 32, *[(1 << 53) - 1] * 9))) <= 512
+
+
+def heard(chargers: Chargers) -> dict[str, ChargerState | Wish | None]:
+    """What emulated chargers have to say, as the driver reads it."""
+    return {name: read("state", text.encode(), name) for name, text in chargers.telemetry()}
+
+
+def test_emulated_charger_keeps_what_it_is_told_and_says_so() -> None:
+    """Driver and emulator are written apart: what one writes the other reads, turns and late fallback included."""
+    community = Community("two", 250, 10.0, 10.0, 2)
+    plant = Plant.of_night(community, sample_cars(2, np.random.default_rng(1)), 1, 16 * 3600, 16 * 3600 + 60)
+    for slots in (1, 3):
+        chargers = Chargers(plant, 1, slots=slots)
+        chargers.before_second()
+        said = heard(chargers)
+        state = said["p001"]
+        assert isinstance(state, ChargerState)
+        assert (state.slots, state.late_ma) == (slots, 0)
+        setpoint = Setpoint("p001", 1, 1, state.boot, state.tick_ms, 0, 60_000, 6000, 3600, 36_000)
+        chargers.obey("p001", encode(setpoint).encode())
+        chargers.speak_up()
+        said = heard(chargers)
+        states = [said["p001"], said["p002"]]
+        assert [(one.seq, one.slots, one.late_ma) for one in states if isinstance(one, ChargerState)] == [
+            (1, slots, 6000), (0, slots, 0),
+        ]  # fmt: skip
 
 
 def test_setpoint_fits_however_large_its_numbers() -> None:
