@@ -8,11 +8,13 @@ dialling has a helper, because a name server or a dead address may keep it waiti
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import random
 import select
 import socket
 import struct
+import termios
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -37,6 +39,7 @@ RETRY_MS = (500, 1000, 2000, 5000, 10000)
 STUCK_MS = 2000
 """A broker that takes no byte for so long is given up: what waits for it must not arrive later as if it were new."""
 IDLE_S = 0.05
+ACK_S = 0.005
 DRAIN_MS = 3000
 STRAY_MS = 300
 
@@ -48,7 +51,7 @@ class _Dial(threading.Thread):
         super().__init__(name="dial", daemon=True)
         self.address = (host, port)
         self.wire: socket.socket | None = None
-        self.error: OSError | UnicodeError | None = None
+        self.error: Exception | None = None
         self.done = threading.Event()
         self.start()
 
@@ -57,9 +60,13 @@ class _Dial(threading.Thread):
         try:
             self.wire = socket.create_connection(self.address, timeout=DIAL_S)
             self.wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except (OSError, UnicodeError) as err:
+        except Exception as err:  # noqa: BLE001 - whoever dialled judges it: this thread must not die in silence
             self.error = err
         self.done.set()
+
+
+class _DialError(ConnectionError):
+    """paho wants to dial by itself: after a broker has refused this version of MQTT it would try an older one."""
 
 
 class _Client(mqtt.Client):
@@ -70,7 +77,7 @@ class _Client(mqtt.Client):
     def _create_socket_connection(self) -> socket.socket:
         wire, self.wire = self.wire, None
         if wire is None:
-            raise ConnectionError("paho wants to dial by itself")
+            raise _DialError
         return wire
 
 
@@ -184,6 +191,21 @@ class Link:
         if self.marker and self._ready:
             self._client.publish(self.marker, f'{{"v":1,"step":{step},"n":{count}}}', qos=0)
 
+    def flush(self, within_ms: int) -> None:
+        """Write until the broker's machine has it all, and read nothing: what would be read may be what is wrong."""
+        end_ms = monotonic_ms() + within_ms
+        while (left_ms := end_ms - monotonic_ms()) > 0:
+            raw: Any = self._client.socket()
+            if raw is None:
+                return
+            if self._client.want_write():
+                select.select([], [raw], [], left_ms / 1000)
+                self._client.loop_write()
+            elif struct.unpack("i", fcntl.ioctl(raw, termios.TIOCOUTQ, bytes(4)))[0]:
+                time.sleep(ACK_S)
+            else:
+                return
+
     def take(self) -> list[tuple[str, bytes]]:
         """What was heard since the last call, sorted by topic: a broker keeps no order between topics."""
         batch = sorted(self.inbox.items())
@@ -208,6 +230,8 @@ class Link:
         if not dial.done.is_set():
             return
         self._dial = None
+        if dial.error is not None and not isinstance(dial.error, (OSError, UnicodeError)):
+            raise dial.error
         if dial.wire is None:
             self.trouble = f"{self.where}: {_plain(dial.error)}"
             return
@@ -232,7 +256,10 @@ class Link:
         # a burst in any case, for a flood must not keep the tick waiting.
         for _ in range(BURST_MAX if readable else 0):
             before = self.heard
-            self._client.loop_read()
+            try:
+                self._client.loop_read()
+            except _DialError:
+                self.trouble = f"{self.where} refuses MQTT 3.1.1. Is it an MQTT broker, and does it speak that version?"
             if self.heard == before or self._client.socket() is None:
                 return
 

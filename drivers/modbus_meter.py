@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 TIMEOUT_S = 0.8
 RETRY_MS = (0, 1000, 2000, 5000)
 MISSES_TO_RECONNECT = 2
+IDENTIFY_MS = 600_000
 
 # The library logs each lost reply by itself; the controller says it once, in its own words.
 logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
@@ -44,11 +45,14 @@ class ModbusMeter:
         self._misses = 0
         self._next_try_ms = 0
         self._refused = 0
+        self._identity = ""
+        self._identify_ms = 0
         self._no_connection = f"{self.where}: no connection. Check address, cable and that Modbus TCP is enabled"
 
     def read(self, now_ms: int) -> Meter:
         """One reading, asked for at ``now_ms``. Raises MeterError when the meter is silent or talks nonsense."""
         self._connect(now_ms)
+        self._identify(now_ms)
         registers: dict[int, int] = {}
         for block in self._blocks:
             words = self._block(block)
@@ -71,6 +75,7 @@ class ModbusMeter:
             raise MeterError(self._no_connection)
         self._refused = 0
         self._misses = 0
+        self._identify_ms = now_ms
 
     def _block(self, block: Block) -> list[int]:
         call: Callable[..., object] = (
@@ -120,7 +125,35 @@ class ModbusMeter:
             round(n["q_var"] * self.ratio),
             tuple(round(a * 1000) for a in amps),
             tuple(round(u * 1000) for u in volts),
+            self._phase_w(v),
+            -1 if (wh := v.get("import_wh")) is None else round(wh * self.ratio),
+            self._identity,
         )
+
+    def _phase_w(self, v: dict[str, float | None]) -> tuple[int, int, int] | None:
+        """Active power of each phase, signed as the meter signs it; None where it has not all three."""
+        a, b, c = (v.get(f"p_l{k}") for k in (1, 2, 3))
+        if a is None or b is None or c is None:
+            return None
+        return round(a * self.ratio), round(b * self.ratio), round(c * self.ratio)
+
+    def _identify(self, now_ms: int) -> None:
+        """Ask what device this is, after connecting and every ten minutes: another one may hang there by now.
+
+        A device that has no such register, or does not answer this, keeps what is known of it.
+        """
+        serial = self.model.serial
+        if serial is None or now_ms < self._identify_ms:
+            return
+        self._identify_ms = now_ms + IDENTIFY_MS
+        try:
+            reply = self._client.read_holding_registers(serial.address, count=serial.words, device_id=self.unit)
+        except (ModbusException, OSError):
+            return
+        registers = getattr(reply, "registers", None)
+        if registers is not None and len(registers) == serial.words:
+            value = serial.decode(registers)
+            self._identity = self._identity if value is None else f"{value:.0f}"
 
 
 _NEEDED = ("v_l1", "v_l2", "v_l3", "i_l1", "i_l2", "i_l3", "p_w", "q_var", "s_va")

@@ -45,6 +45,8 @@ class Model:
     function: int
     words_max: int
     rows: tuple[Row, ...]
+    serial: Row | None = None
+    """Its serial number, a holding register, where it has one."""
 
 
 def f32_be(address: int, name: str, factor: float = 1.0) -> Row:
@@ -55,6 +57,11 @@ def f32_be(address: int, name: str, factor: float = 1.0) -> Row:
 def _f32_be(words: Sequence[int]) -> float | None:
     value: float = struct.unpack(">f", struct.pack(">HH", *words))[0]
     return value if math.isfinite(value) else None
+
+
+def u32_be(address: int, name: str, factor: float = 1.0) -> Row:
+    """Unsigned 32 bits, high word first."""
+    return Row(address, name, 2, lambda words: float(words[0] << 16 | words[1]), factor)
 
 
 def plan(rows: Sequence[Row], words_max: int, gap_max: int = 16) -> tuple[Block, ...]:

@@ -20,11 +20,13 @@ from edge.schema import (
     Number,
     OneOf,
     in_file_units,
+    parse,
     read_clock,
     read_endpoint,
     read_file,
     read_host,
     read_id,
+    read_serial,
     read_span,
     read_switch,
     read_text,
@@ -46,6 +48,7 @@ __all__ = [
     "ConfigError",
     "LimitWindow",
     "MeterConfig",
+    "from_text",
     "in_valley",
     "limit_permille_at",
     "load",
@@ -78,6 +81,8 @@ class MeterConfig:
     unit: int
     period_ms: int
     ct_ratio_milli: int
+    serial: str = ""
+    """What it must say it is; empty: whatever it says first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +279,7 @@ def _meter_keys(models: Collection[str]) -> tuple[Key, ...]:
         Key("period_s", Number("0.5", "10", "s between two readings", 3, 1000), "s between two readings", 1),
         Key("ct_ratio", Number("1", "10000", "primary/secondary", 3, 1000, hint=_ratio_as_text),
             "current transformer ratio the meter does not apply itself", 1),
+        Key("serial",   read_serial,   "its serial number: another device in its place stops control", None),
     )
     # fmt: on
 
@@ -281,7 +287,12 @@ def _meter_keys(models: Collection[str]) -> tuple[Key, ...]:
 # ---------------------------------------------------------------------------------------------------------- loading
 def load(path: Path, meter_models: Collection[str] = ("eastron_sdm630",)) -> AreaConfig:
     """Read and check one area's file. Raises ConfigError with every problem found, one line each."""
-    return _build(read_file(path), path, meter_models)
+    return from_text(read_file(path), path, meter_models)
+
+
+def from_text(text: str, path: Path, meter_models: Collection[str]) -> AreaConfig:
+    """Check one area's configuration as it stands, or once stood, in ``path``. Raises ConfigError as ``load``."""
+    return _build(parse(text, path.name), path, meter_models)
 
 
 def _build(raw: dict[str, Any], path: Path, meter_models: Collection[str]) -> AreaConfig:
@@ -355,7 +366,7 @@ def _rated_ma(rating_va: int, secondary_v: int) -> int:
 
 def _meter(row: dict[str, Any]) -> MeterConfig:
     host, port = row["tcp"]
-    return MeterConfig(row["model"], host, port, row["unit"], row["period_s"], row["ct_ratio"])
+    return MeterConfig(row["model"], host, port, row["unit"], row["period_s"], row["ct_ratio"], row["serial"] or "")
 
 
 def _charger(row: dict[str, Any], feeders: list[dict[str, Any]]) -> ChargerConfig:

@@ -31,6 +31,8 @@ what it draws. A car that nears its end is settled while its current falls."""
 SETTLE_MA = 500
 EPOCH_JUMP_MAX = 1000
 OUTSTANDING_MAX = 8
+EXAMINED = 200
+"""So many chargers a tick are examined whether they obey."""
 
 
 @dataclass(slots=True)
@@ -46,6 +48,8 @@ class Unit:
     seq: int = 0
     epoch: int = 0
     """Its own epoch when it alone is ahead of the fleet: an odd charger is handled alone."""
+    told_ms: int = NEVER
+    """When it was told something else than before."""
     echo: tuple[int, int] = (-1, -1)
     """The telemetry stamp (boot, tick) that the last setpoint echoed."""
     sent: tuple[ledger.Sent, ...] = ()
@@ -84,12 +88,16 @@ class Fleet:
     depart_of: Callable[[Wish | None, int], int]
     grant_now: Callable[[str], bool] = lambda _charger: True
     """May this charger be charged at once this month still? Asked once a session; a yes is counted."""
+    stored_epoch: int = 0
+    """The newest epoch of an earlier run of this controller, as far as its disk remembers."""
     epoch: int = 0
     newest_epoch: int = 0
     """The newest epoch of another controller."""
     rival: bool = False
     """A living lease of a newer epoch was seen: another controller commands this area."""
     strangers: set[str] = field(default_factory=set)
+    odd_fallbacks: dict[str, int] = field(default_factory=dict)
+    """Chargers that would take more by themselves than the area was planned with, and how much, mA."""
     units: dict[str, Unit] = field(default_factory=dict)
     places: tuple[Place, ...] = ()
     arrivals: int = 0
@@ -131,6 +139,7 @@ class Fleet:
         known = unit.state
         if known is not None and state.boot == known.boot and _age(state) < _age(known):
             return  # overtaken by a newer one
+        self._mind_fallback(unit.config.id, state.fallback_ma)
         if state.plug == UNPLUGGED:
             if known is not None and known.plug != UNPLUGGED:
                 unit.wish, unit.depart_ms, unit.at_once, unit.granted = None, NEVER, False, False
@@ -165,6 +174,13 @@ class Fleet:
         unit.late = ledger.lates(unit.late, state.epoch, state.seq, state.late_ma)
         self._fence(unit, state)
 
+    def _mind_fallback(self, name: str, fallback_ma: int) -> None:
+        """Less than planned is harmless; more breaks the arithmetic the area's safety rests on, and is named."""
+        if fallback_ma > self.charging.fallback_ma:
+            self.odd_fallbacks[name] = fallback_ma
+        elif self.odd_fallbacks:
+            self.odd_fallbacks.pop(name, None)
+
     def _judge_now(self, unit: Unit) -> None:
         """Charge now counts once a session, and only when there is one."""
         asked = unit.wish is not None and unit.wish.now and unit.begun_ms != NEVER
@@ -196,8 +212,9 @@ class Fleet:
     def begin_epoch(self) -> None:
         """Become the newest controller of the area. Called once, when the start-up rule is fulfilled."""
         echoed = Counter(unit.state.epoch for unit in self.units.values() if unit.state is not None)
-        near = self.epoch + EPOCH_JUMP_MAX
-        self.epoch = max((e for e, count in echoed.items() if e <= near or count > 1), default=0) + 1
+        near = max(self.epoch, self.stored_epoch) + EPOCH_JUMP_MAX
+        seen = max((e for e, count in echoed.items() if e <= near or count > 1), default=0)
+        self.epoch = max(self.stored_epoch, seen) + 1
         self.rival = False
         for unit in self.units.values():
             if unit.state is not None and unit.state.epoch >= self.epoch:
@@ -272,6 +289,13 @@ class Fleet:
         """What this session asked for, or what is assumed of who asked for nothing."""
         asked = None if unit.wish is None else unit.wish.want_wh
         return self.charging.default_want_wh if asked is None else asked
+
+    def evidence(self, view: tuple[Charger, ...], turn: int) -> list[tuple[Charger, int, int]]:
+        """What edge/core/obey.py judges: some chargers each tick, in turn, with when they were heard and told."""
+        stride = 1 + len(view) // EXAMINED
+        units = list(self.units.values())
+        some = range(turn % stride, len(view), stride)
+        return [(_with_alone(view[k], units[k]), units[k].heard_ms, units[k].told_ms) for k in some]
 
     def wants(self) -> list[Want]:
         """What the planner must know of every session."""
@@ -379,6 +403,8 @@ class Fleet:
         drawn_ma = max(unit.state.ma) if unit.state is not None else 0
         if setpoint.ma != unit.set_ma and not drawn_ma <= setpoint.ma < unit.set_ma:
             unit.steady_ms = now_ms
+        if setpoint.ma != unit.set_ma:
+            unit.told_ms = now_ms
         unit.set_ma, unit.seq, unit.image = setpoint.ma, setpoint.seq, None
         unit.echo = (setpoint.boot, setpoint.tick_ms)
         ends_ms = ledger.lease_end_ms(now_ms, setpoint.lease_ms) if unit.config.leased else ledger.FOREVER
@@ -401,6 +427,14 @@ def place_of(config: ChargerConfig) -> Place:
     return Place(
         config.phases, 3 if config.phase_known and config.phases == 7 else 1, config.phase_known, config.feeder
     )
+
+
+def _with_alone(charger: Charger, unit: Unit) -> Charger:
+    """The charger with all that it may rightly take by itself as its fallback: in its turn, or late, it obeys too."""
+    if unit.state is None:
+        return charger
+    alone_ma = min(max(unit.state.fallback_ma, unit.state.late_ma), unit.config.max_ma)
+    return charger if alone_ma <= charger.fallback_ma else charger._replace(fallback_ma=alone_ma)
 
 
 def _bounded(rows: tuple[ledger.Late, ...]) -> tuple[ledger.Late, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edge.core.watch import HOLD_MS, HOLD_PERIODS
 from edge.ports import MeterError, MeterPort
 
 if TYPE_CHECKING:
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
 
 EARLY_MS = 200
 """A tick may come this much before the meter's period is over and still count as the next one."""
-SILENT_MS, SILENT_PERIODS = 5000, 3
-"""After so long without an answer a meter is called silent; one lost reply is no news."""
 
 
 class Gauge:
@@ -43,10 +42,10 @@ class Gauge:
             self.trouble = ""
 
     def silent(self, now_ms: int) -> bool:
-        """Has it said nothing for longer than a lost reply or two explain?"""
+        """Has it said nothing for as long as lets the guard hold? One lost reply is no news."""
         if self.reading is None:
             return self.trouble != ""
-        late: bool = now_ms - self.reading.at_ms > max(SILENT_MS, SILENT_PERIODS * self.period_ms)
+        late: bool = now_ms - self.reading.at_ms > max(HOLD_MS, HOLD_PERIODS * self.period_ms)
         return late
 
 

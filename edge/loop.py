@@ -10,8 +10,21 @@ from zoneinfo import ZoneInfo
 
 from edge import config as cfg
 from edge import reasons
-from edge.core import control, guard
-from edge.core.model import ASLEEP, CHARGING, NEVER, STOPPING, Command, Feeder, Settings, Snapshot, mean_mv
+from edge.core import control, guard, obey, trust, watch
+from edge.core.model import (
+    ASLEEP,
+    CHARGING,
+    ISOLATED,
+    NEVER,
+    SILENT,
+    STOPPING,
+    Charger,
+    Command,
+    Feeder,
+    Settings,
+    Snapshot,
+    mean_mv,
+)
 from edge.fleet import Fleet
 from edge.gauge import Gauge, ask_all
 from edge.late import Late
@@ -31,12 +44,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("taiqu")
 
-MODES = ("start-up", "normal", "hold", "safe")
+MODES = ("start-up", "normal", "hold", "shed", "recover", "safe", "latch")
 _MODES_SAID = (
     "start-up: waits for a fresh meter and one full lease",
     "normal",
     "hold: nothing is raised",
+    "shed: over the limit, chargers are cut",
+    "recover: the meter is back and has to prove itself",
     "safe: its chargers go to their fallback",
+    "latch: another meter than before; its chargers stay at their fallback until a person has looked",
 )
 RIVAL_MS = 600_000
 HOUR_MS = 3_600_000
@@ -47,6 +63,7 @@ ALARM_GAP_PERMILLE = 10
 """An alarm of load ends this far below the limit, so that it does not flicker."""
 FLAPS, FLAPS_MS, FLAP_GAP_MS = 6, 600_000, 60_000
 """What has been said so often in ten minutes is said once a minute at most."""
+OFTEN_SAID = "safe for the fourth time within an hour: the way back takes 10 min now. Look at the meter"
 PROMISE_WH = 500
 """A promise that has changed by so much is said again."""
 NAMED = 5
@@ -64,10 +81,13 @@ class Controller:
         runner: Runner | None = None,
         memory: Memory | None = None,
         feeder_meters: tuple[MeterPort | None, ...] = (),
+        stored_epoch: int = 0,
     ) -> None:
         self.config, self.chargers, self.journal = config, chargers, journal
         self.zone = ZoneInfo(config.timezone)
-        self.fleet = Fleet(config.chargers, config.charging, self._depart_ms, self._grant_now)
+        self.fleet = Fleet(
+            config.chargers, config.charging, self._depart_ms, self._grant_now, stored_epoch=stored_epoch
+        )
         self.memory = memory or Memory()
         self.runner = runner or Inline()
         self.planned_ms = NEVER
@@ -82,7 +102,8 @@ class Controller:
             config.margin_permille,
             period_ms,
             config.charging.lease_ms,
-            5 if period_ms < 5000 else 3,
+            control.samples(period_ms),
+            config.exports,
         )
         self.gauge = Gauge(meter, period_ms)
         self.feeder_gauges = {
@@ -91,10 +112,15 @@ class Controller:
             if feeder.meter is not None and own is not None
         }
         self.control = control.start()
-        self.guard: guard.State | None = None
+        self.obey = obey.start()
+        self.turn = 0
+        self.named: set[str] = set()
+        self.guard: watch.State | None = None
         self.wall_s: float | None = None
         self._wall_at_zero_s: float | None = None
         self.now_ms = 0
+        self.done_ms = NEVER
+        """When the last whole cycle began: decided, guarded, handed over."""
         self.quiet_until_ms = NEVER
         self._learned_ms = NEVER
         self._site_hour = -1
@@ -111,9 +137,13 @@ class Controller:
         """One cycle. Inputs are read here, once; every setpoint of the tick leaves here."""
         self.now_ms, self.wall_s = moment.now_ms, moment.wall_s
         if self.guard is None:
-            self.guard = guard.start(self.now_ms)
+            serial = self._serial("", self.config.meter)
+            behind = tuple(self._serial(f.id, f.meter) for f in self.config.feeders)
+            self.guard = watch.start(self.now_ms, serial, behind)
         self._mind_wall()
         self.fleet.hear(self.chargers.take(), self.now_ms)
+        if moment.gap:
+            self._mind_gap(moment.gap)
         self._read_meters()
         self._plan()
         self._ask_site()
@@ -121,47 +151,89 @@ class Controller:
         snapshot = self._snapshot()
         before = self.guard.mode
         commands = self.decide(snapshot)
-        if before == guard.STARTING and self.guard.mode != guard.STARTING:
+        if before == watch.STARTING and self.guard.mode != watch.STARTING:
             self.fleet.begin_epoch()
         self._mind_rival()
-        sent = 0 if self.guard.mode == guard.STARTING else self._send(commands)
+        sent = 0 if self.guard.mode == watch.STARTING else self._send(commands)
         self._learn()
+        self._note_serials()
         self._report(snapshot, commands, sent)
+        self.done_ms = self.now_ms
 
     def decide(self, snapshot: Snapshot) -> tuple[Command, ...]:
         """Control proposes, the guard disposes."""
         assert self.guard is not None  # noqa: S101 - set at the top of the tick
-        self.control, commands = control.step(self.control, self._trusted(snapshot), self.settings, self.now_ms)
-        self.guard, commands = guard.vet(self.guard, snapshot, commands, self.settings, self.now_ms)
+        moved = not obey.unmoved(self.obey)
+        self.guard, shown = watch.look(self.guard, snapshot, self.settings, self.now_ms, unmoved=not moved)
+        seen = watch.for_control(self.guard, shown)
+        self.control, commands = control.step(self.control, seen, self.settings, self.now_ms)
+        commands = guard.vet(self.guard, shown, commands, self.settings)
+        if self.guard.new:
+            self.obey = obey.seen(self.obey, shown)
         if self.unleased:
             commands = within(commands, snapshot.chargers, snapshot.places, self.unleased, self._unleased_ma)
-        return commands
+        self.obey = obey.told(self.obey, shown, commands, self.settings.rated_ma, self.now_ms)
+        return self._name_isolated(snapshot, commands)
 
-    def _trusted(self, snapshot: Snapshot) -> Snapshot:
-        """The snapshot without the meters of feeders that the guard does not trust: what it would drop is not asked."""
-        watches = self.guard.feeders if self.guard is not None else ()
-        doubted = [
-            feeder.period_ms > 0 and (k >= len(watches) or watches[k].mode != guard.NORMAL)
-            for k, feeder in enumerate(snapshot.feeders)
-        ]
-        if True not in doubted:
-            return snapshot
-        feeders = [
-            feeder._replace(meter=None) if hidden else feeder
-            for feeder, hidden in zip(snapshot.feeders, doubted, strict=True)
-        ]
-        return snapshot._replace(feeders=tuple(feeders))
+    def _isolate(self, view: tuple[Charger, ...]) -> tuple[Charger, ...]:
+        """Who does not obey counts at its worst, and proves nothing, like one that is not heard."""
+        self.turn += 1
+        self.obey = obey.look(self.obey, self.fleet.evidence(view, self.turn), self.now_ms)
+        names = obey.isolated(self.obey)
+        if not names:
+            return view
+        return tuple(
+            c._replace(silent=True, possible_ma=max(c.possible_ma, c.max_ma)) if c.id in names else c for c in view
+        )
+
+    def _serial(self, feeder: str, meter: cfg.MeterConfig | None) -> str:
+        """What a meter must say it is: as configured, else as it said when it was met first."""
+        return "" if meter is None else meter.serial or self.memory.meters.get(feeder, "")
+
+    def _note_serials(self) -> None:
+        """Remember who the meters are, so that one that is exchanged while this does not run is noticed too."""
+        assert self.guard is not None  # noqa: S101 - set at the top of the tick
+        for name, seen in (("", self.guard), *zip(self._feeder_ids, self.guard.feeders, strict=True)):
+            if seen.trust.identity and seen.mode != watch.LATCHED:
+                self.memory.meters[name] = seen.trust.identity
+
+    def _name_isolated(self, snapshot: Snapshot, commands: tuple[Command, ...]) -> tuple[Command, ...]:
+        names = obey.isolated(self.obey)
+        if not names or len(commands) != len(snapshot.chargers):
+            return commands
+        return tuple(c._replace(reason=ISOLATED) if c.id in names and c.reason == SILENT else c for c in commands)
 
     def stop(self) -> None:
         """On purpose: everybody to the lower of present and fallback, no lease renewed."""
-        if self.guard is None or self.guard.mode == guard.STARTING:
+        if self.guard is None or self.guard.mode == watch.STARTING:
             return
         commands = [
             Command(c.id, min(max(c.set_ma, c.allowed_ma), c.fallback_ma), STOPPING, -1, False)
             for c in self.fleet.view(self.now_ms)
         ]
         sent = self._send(tuple(commands))
-        log.info("stopping: %d chargers lowered to their fallback", sent)
+        log.info("%s: %d chargers lowered to their fallback", self.config.area_id, sent)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch this controller commands with; 0 before it has any authority."""
+        return self.fleet.epoch
+
+    @property
+    def status(self) -> str:
+        """How it stands, in one line."""
+        mode = MODES[self.guard.mode] if self.guard else MODES[0]
+        return "; ".join(word for word in (mode, self.gauge.trouble, self.chargers.trouble) if word)
+
+    def _mind_gap(self, why: str) -> None:
+        """Nobody has decided for a while, and much may have changed: come down, then begin as after a start."""
+        log.warning("%s: %s: begins as after a start", self.config.area_id, why)
+        self.stop()
+        self._lose_authority()
+
+    def _lose_authority(self) -> None:
+        if self.guard is not None:
+            self.guard = watch.start(self.now_ms)._replace(trust=self.guard.trust, feeders=self.guard.feeders)
 
     def _mind_wall(self) -> None:
         """A wall clock that was set, or set right: departures are wall time and have moved on ours."""
@@ -199,7 +271,8 @@ class Controller:
             limit = cfg.lowest_limit_permille(self.config)
         else:
             limit = cfg.limit_permille_at(self.config, int(minute))
-        return Snapshot(self.reading, limit, self.fleet.places, self._feeders(), self.fleet.view(self.now_ms))
+        view = self._isolate(self.fleet.view(self.now_ms))
+        return Snapshot(self.reading, limit, self.fleet.places, self._feeders(), view)
 
     def _feeders(self) -> tuple[Feeder, ...]:
         """Each feeder with what its own meter last said; a silent meter is never taken for none."""
@@ -359,8 +432,8 @@ class Controller:
             self.fleet.rival = False
             self.quiet_until_ms = self.now_ms + RIVAL_MS
             log.warning("another controller commands this area (epoch %d): silent for 10 min", self.fleet.newest_epoch)
-        if self.now_ms < self.quiet_until_ms and self.guard is not None:
-            self.guard = guard.start(self.now_ms)._replace(feeders=self.guard.feeders)
+        if self.now_ms < self.quiet_until_ms:
+            self._lose_authority()
 
     def _send(self, commands: tuple[Command, ...]) -> int:
         """What is due leaves now, lowerings first; what the broker does not take is not sent later."""
@@ -373,10 +446,9 @@ class Controller:
 
     def _report(self, snapshot: Snapshot, commands: tuple[Command, ...], sent: int) -> None:
         assert self.guard is not None  # noqa: S101 - set at the top of the tick
-        self._say("mode", _MODES_SAID[self.guard.mode])
+        self._say_watch("", self.guard)
         for at in self.feeder_gauges:
-            name = f"feeder {self.config.feeders[at].id}"
-            self._say(name, f"{name}: {_MODES_SAID[self.guard.feeders[at].mode]}")
+            self._say_watch(self.config.feeders[at].id, self.guard.feeders[at])
         self._say(
             "broker", self.chargers.trouble or "broker connected", logging.WARNING if self.chargers.trouble else 20
         )
@@ -393,11 +465,48 @@ class Controller:
         if asleep or "asleep" in self._said:
             names = ", ".join(asleep[:NAMED]) + (f" and {len(asleep) - NAMED} more" if len(asleep) > NAMED else "")
             self._say("asleep", f"offered current and draw none: {names or 'none'}")
+        self._say_isolated()
+        if odd := sorted(self.fleet.odd_fallbacks):
+            first, fallback_a = odd[0], self.fleet.odd_fallbacks[odd[0]] / 1000
+            more = f" and {len(odd) - 1} more" if odd[1:] else ""
+            asked = self.config.charging.fallback_ma / 1000
+            text = f"{first}{more} would take {fallback_a:g} A without us; fallback_a = {asked:g} was planned with"
+            self._say("fallback", text, logging.WARNING)
+        elif "fallback" in self._said:
+            self._say("fallback", "every charger has the fallback that was planned with")
         if self.fleet.strangers:
             self._say("strangers", f"not registered, not commanded: {', '.join(sorted(self.fleet.strangers)[:NAMED])}")
         if self.journal.path is not None:
             self.journal.write(self._entry(snapshot, commands, sent))
         self.told.clear()
+
+    def _say_watch(self, feeder: str, seen: watch.State) -> None:
+        """What the guard thinks of a meter, the transformer's or that of a ``feeder``."""
+        name = f"feeder {feeder}: " if feeder else ""
+        level = logging.WARNING if seen.mode in (watch.SAFING, watch.LATCHED) else logging.INFO
+        self._say(f"mode {feeder}", name + _MODES_SAID[seen.mode], level)
+        if seen.mode in watch.AT_FALLBACK and watch.often(seen, self.now_ms):
+            self._say(
+                f"often {feeder}", f"{name}{watch.OFTEN} times in safe within an hour: {OFTEN_SAID}", logging.WARNING
+            )
+        code = seen.trust.doubt
+        topic = f"doubt {feeder}"
+        if code == trust.FROZEN and seen.mode == watch.NORMAL:
+            return  # the same values for some seconds are no news yet
+        if code != trust.FINE:
+            self._say(topic, reasons.doubt(code, seen.trust.phase, feeder=feeder), logging.WARNING)
+        elif topic in self._said:
+            self._say(topic, f"{name}what the meter says can be believed again")
+
+    def _say_isolated(self) -> None:
+        """Who is isolated, and why; who no longer is."""
+        now = {suspect.id: suspect.code for suspect in self.obey.suspects if suspect.isolated}
+        for name, code in now.items():
+            said = f"{name} {reasons.OFFENCES[code][0]} It is isolated: told 0 A, counted at its worst"
+            self._say(f"obey {name}", said, logging.WARNING)
+        for name in self.named - now.keys():
+            self._say(f"obey {name}", f"{name} obeys again")
+        self.named = set(now)
 
     def _report_load(self, snapshot: Snapshot) -> None:
         """Alarms that no charger can cure: load outside control above the limit, and overload by export."""
@@ -426,6 +535,7 @@ class Controller:
             "wall_s": self.wall_s,
             "utc_offset_s": self._utc_offset_s(),
             "mode": mode,
+            **self._doubt_entry(self.guard),
             "age_ms": None if meter is None else self.now_ms - meter.at_ms,
             "s_va": None if meter is None else meter.s_va,
             "ma": None if meter is None else meter.ma,
@@ -444,6 +554,12 @@ class Controller:
             ],
         }
 
+    def _doubt_entry(self, seen: watch.State | None) -> dict[str, str]:
+        """What is wrong with a meter, for the journal: nothing, most of the time."""
+        if seen is None or seen.trust.doubt == trust.FINE:
+            return {}
+        return {"doubt": reasons.DOUBTS[seen.trust.doubt][0]}
+
     def _feeder_entries(self, snapshot: Snapshot) -> dict[str, dict[str, Any]]:
         """What the journal keeps of feeders with a meter: what that says, how old it is, what the guard thinks."""
         out = {}
@@ -451,6 +567,7 @@ class Controller:
             meter = snapshot.feeders[at].meter
             out[self.config.feeders[at].id] = {
                 "mode": MODES[self.guard.feeders[at].mode] if self.guard else "",
+                **self._doubt_entry(self.guard and self.guard.feeders[at]),
                 "age_ms": None if meter is None else self.now_ms - meter.at_ms,
                 "ma": None if meter is None else meter.ma,
             }

@@ -7,21 +7,16 @@ planner reads it, and control does not need it.
 
 from __future__ import annotations
 
-import errno
-import json
-import logging
-import os
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from edge.schema import ConfigError
+from edge.scribe import at_once
+from edge.vault import Kept, Vault
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
-
-log = logging.getLogger("taiqu")
 
 QUARTERS = 96
 DAY_MIN = 1440
@@ -77,6 +72,8 @@ class Memory:
     _minute: int = -1
     _minute_ma: list[float] = field(default_factory=list)
     _minute_count: int = 0
+    meters: dict[str, str] = field(default_factory=dict)
+    """The serial number of each meter that has said it, by feeder; "" is the transformer's."""
     _ratios: int = 0
     _readings: int = 0
     _quarter: int = -1
@@ -239,6 +236,7 @@ class Memory:
             "month": self.month,
             "granted": self.granted,
             "highest_ma": self.highest_ma,
+            "meters": self.meters,
         }
 
     @classmethod
@@ -251,15 +249,16 @@ class Memory:
             leaves = data.get("depart_min")
             depart_min = None if leaves is None else _number(leaves) % DAY_MIN
             month = str(data.get("month", ""))[:7]
+            meters = {str(name): str(serial) for name, serial in data.get("meters", {}).items()}
             granted = {str(name): int(_number(count)) for name, count in data.get("granted", {}).items()}
             highest = [[int(_number(ma)) for ma in row] for row in data.get("highest_ma", [[]] * QUARTERS)]
         except (AttributeError, KeyError, TypeError, ValueError) as err:
             raise ValueError(f"not a memory of an area: {err!r}") from None
         if {len(profile), len(arrivals), len(highest)} != {QUARTERS}:
             raise ValueError("not a memory of an area: 96 quarters of an hour are expected")
-        return cls(
-            profile, arrivals, int(nights), depart_min, peak_va, month=month, granted=granted, highest_ma=highest
-        )
+        memory = cls(profile, arrivals, int(nights), depart_min, peak_va, month=month, granted=granted, meters=meters)
+        memory.highest_ma = highest
+        return memory
 
 
 def _number(value: object) -> float:
@@ -277,14 +276,19 @@ def day_one(minute: float) -> float:
 
 
 SAVE_MS = 3_600_000
-FILE_MAX = 1_000_000
 
 
 class MemoryFile:
-    """Keeps a memory in a file, once an hour and at the end. What cannot be read or written is said, and not needed."""
+    """Keeps a memory in a file, once an hour and at the end. What cannot be read or written is said, and not needed.
 
-    def __init__(self, path: Path | None, area: str = "") -> None:
-        self.path, self.area = path, area
+    ``do`` has it written: a ``Scribe``'s, so that nobody waits for the disk.
+    """
+
+    def __init__(
+        self, path: Path | None, area: str = "", do: Callable[[Callable[[], object]], object] = at_once
+    ) -> None:
+        self.path, self.area, self._do = path, area, do
+        self._kept = None if path is None else Kept(Vault(path, "memory", plain=True))
         self._saved_ms: int | None = None
 
     def load(self) -> Memory:
@@ -292,67 +296,46 @@ class MemoryFile:
 
         Raises ConfigError when it is another area's, OSError when nothing could be kept there.
         """
-        if self.path is None:
+        if self._kept is None:
             return Memory()
-        self._try_out(self.path)
-        try:
-            return self._read(self.path)
-        except FileNotFoundError:
-            return Memory()
-        except (OSError, ValueError, RecursionError) as err:
-            aside = self.path.with_name(self.path.name + ".bad")
-            log.warning("memory %s: %s. Learning begins anew; the file is now %s", self.path, err, aside.name)
-            with suppress(OSError):
-                self.path.replace(aside)
-            return Memory()
+        self._kept.vault.try_out()
+        memory = self._kept.vault.load(self._read)
+        return Memory() if memory is None else memory
 
     def peek(self) -> Memory:
         """What is kept, the file left as it is. Raises ConfigError when it is another area's or cannot be read."""
-        if self.path is None:
+        if self._kept is None:
             return Memory()
         try:
-            return self._read(self.path)
+            return self._kept.vault.peek(self._read)
         except (OSError, ValueError, RecursionError) as err:
             what = getattr(err, "strerror", None) or err
             raise ConfigError([f"--memory {self.path}: {what}. Name the file that taiqu run --memory keeps."]) from None
 
-    def _read(self, path: Path) -> Memory:
-        with path.open(encoding="utf-8") as file:
-            data = json.loads(file.read(FILE_MAX))
+    def _read(self, data: dict[str, Any]) -> Memory:
         memory = Memory.from_json(data)
         if self.area and (other := str(data.get("area", self.area))) != self.area:
             raise ConfigError(
-                [f"--memory {path} is what area {other[:40]} has learned, not {self.area}. Choose another file."]
+                [f"--memory {self.path} is what area {other[:40]} has learned, not {self.area}. Choose another file."]
             )
         return memory
 
-    @staticmethod
-    def _try_out(path: Path) -> None:
-        """Can a file be written there? Better asked at the start than found out after a night. Raises OSError."""
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        beside = path.with_name(path.name + ".new")
-        with beside.open("a", encoding="utf-8"):
-            pass
-        beside.unlink()
-
     def keep(self, memory: Memory, now_ms: int) -> None:
-        """Save it when an hour has passed."""
+        """Save it when an hour has passed; what failed is tried again before."""
         if self._saved_ms is None:
             self._saved_ms = now_ms
         elif now_ms - self._saved_ms >= SAVE_MS:
             self._saved_ms = now_ms
-            self.save(memory)
+            self._take(memory)
+        if self._kept is not None:
+            self._kept.step(now_ms, self._do)
 
     def save(self, memory: Memory) -> None:
-        """Write it beside and move it into place, so that a power cut leaves the old one."""
-        if self.path is None:
-            return
-        beside = self.path.with_name(self.path.name + ".new")
-        try:
-            beside.write_text(json.dumps({"area": self.area, **memory.as_json()}), encoding="utf-8")
-            beside.replace(self.path)
-        except OSError as err:
-            log.warning("memory %s: %s. What was learned is not kept", self.path, err.strerror or err)
-            with suppress(OSError):
-                beside.unlink(missing_ok=True)
+        """Save it now."""
+        if self._kept is not None:
+            self._take(memory)
+            self._kept.step(0, self._do)
+
+    def _take(self, memory: Memory) -> None:
+        if self._kept is not None:
+            self._kept.set({"area": self.area, **memory.as_json()})

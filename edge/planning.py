@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from edge import config as cfg
 from edge import planner
+from edge.clock import monotonic_ms
 
 if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
     from zoneinfo import ZoneInfo
 
     from edge.core.model import Place
@@ -38,6 +40,8 @@ SLOTS_MAX = 160
 USE = 0.94
 """The share of the forecast room that is planned with: cars taper, draw 95 % of what they may, and leave early."""
 MINUTE_MS = 60_000
+HUNG_MS = 300_000
+"""A plan takes seconds; a planner that has worked on one for so long hangs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,7 @@ class Beside:
     def __init__(self) -> None:
         self._pool = _pool()
         self._future: Future[planner.Proposal] | None = None
+        self._asked_ms = 0
 
     @property
     def busy(self) -> bool:
@@ -113,6 +118,7 @@ class Beside:
 
     def ask(self, question: Question) -> None:
         """Hand the question over. A pool that broke is replaced."""
+        self._asked_ms = monotonic_ms()
         try:
             self._future = self._pool.submit(answer, question)
         except RuntimeError:  # BrokenProcessPool is one
@@ -120,8 +126,12 @@ class Beside:
             self._future = self._pool.submit(answer, question)
 
     def take(self) -> planner.Proposal | None:
-        """The answer, once, when it is there; none when the process died."""
-        if self._future is None or not self._future.done():
+        """The answer, once, when it is there; none when the process died, or was ended because it hangs."""
+        if self._future is None:
+            return None
+        if not self._future.done():
+            if monotonic_ms() - self._asked_ms > HUNG_MS:
+                self._kill(self._workers())
             return None
         future, self._future = self._future, None
         if (trouble := future.exception()) is not None:
@@ -130,8 +140,18 @@ class Beside:
         return future.result()
 
     def close(self) -> None:
-        """Leave at once; what is not answered is not needed."""
+        """Leave at once; what is not answered is not needed. A worker that hangs would keep us from ending."""
+        workers = self._workers()
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._kill(workers)
+
+    def _workers(self) -> list[BaseProcess]:
+        return list((self._pool._processes or {}).values())  # noqa: SLF001 - the pool has no name for it
+
+    @staticmethod
+    def _kill(workers: list[BaseProcess]) -> None:
+        for worker in workers:
+            worker.kill()
 
 
 def _pool() -> ProcessPoolExecutor:

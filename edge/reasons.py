@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edge.core import model
+from edge.core import model, obey, trust
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +29,11 @@ TEXTS: dict[int, tuple[str, str, str]] = {
     model.WAIT_TURN: ("wait_turn", "waiting for its turn: others are more urgent", "轮充等待：其他车辆更紧急"),
     model.STAGGER: ("stagger", "starting soon: starts are spread over ten minutes", "即将启动：错峰启动中"),
     model.ASLEEP: ("asleep", "the car does not draw what it is offered: asleep, or full", "车辆未响应：休眠或已充满"),
+    model.ISOLATED: (
+        "isolated",
+        "does not obey: told 0 A and counted at its worst",
+        "不服从指令：已隔离，按最坏情况计",
+    ),
     model.UNCONTROLLED: (
         "uncontrolled",
         "waiting: load outside control alone fills {where}",
@@ -36,6 +41,92 @@ TEXTS: dict[int, tuple[str, str, str]] = {
     ),
 }
 """code → (key in the journal, English, Chinese)"""
+
+
+DOUBTS: dict[int, tuple[str, str, str]] = {
+    trust.FROZEN: (
+        "frozen",
+        "the meter of {where} says the same to the last digit again and again: does a gateway repeat old values?",
+        "{where}电表数据冻结：网关是否重复旧值？",
+    ),
+    trust.RANGE: (
+        "range",
+        "the meter of {where} shows more than five times the rating: check unit, word order and CT ratio",
+        "{where}电表读数超过额定五倍：检查单位、字序与互感器变比",
+    ),
+    trust.POWERS: (
+        "powers",
+        "the meter of {where} contradicts itself: S² is not P² + Q². Check model and word order",
+        "{where}电表自相矛盾：S² 与 P²+Q² 不符，检查型号与字序",
+    ),
+    trust.SUMS: (
+        "sums",
+        "the meter of {where} contradicts itself: its phases do not add up to its total. Check wiring and CT ratio",
+        "{where}电表三相之和与总值不符：检查接线与变比",
+    ),
+    trust.SIGN: (
+        "sign",
+        "{where} seems to feed power back: is a CT the wrong way round? If the site has PV, set exports = true",
+        "{where}功率为负：互感器是否接反？若有光伏请设 exports = true",
+    ),
+    trust.PHASE_LOST: (
+        "phase_lost",
+        "the meter shows nothing on {where}: check its fuse, its voltage tap and its CT",
+        "{where}无读数：检查熔断器、电压接线与互感器",
+    ),
+    trust.TOO_LITTLE: (
+        "too_little",
+        "the meter of {where} shows less than the chargers there draw: check CT ratio and wiring",
+        "{where}电表读数小于充电桩用电：检查变比与接线",
+    ),
+    trust.COUNTER: (
+        "counter",
+        "the energy counter of the meter of {where} went back: was the meter reset or exchanged?",
+        "{where}电能计数倒退：电表是否清零或更换？",
+    ),
+    trust.TIME: (
+        "time",
+        "a reading of the meter of {where} is older than the one before, or of the future: is a gateway in between?",
+        "{where}电表读数时间倒退：中间是否有网关缓存？",
+    ),
+    trust.UNMOVED: (
+        "unmoved",
+        "the meter of {where} does not follow when cars are cut: does it hang on another cable, or its CT?",
+        "{where}电表对压降无反应：是否接在其他线路上？",
+    ),
+    trust.IDENTITY: (
+        "identity",
+        "the meter of {where} is another device than before. If that is right, set its serial in the configuration",
+        "{where}电表已更换：确认无误后请在配置中更新表号",
+    ),
+}
+"""What is wrong with a meter: code → (key in the journal, English, Chinese)"""
+
+
+OFFENCES: dict[int, tuple[str, str]] = {
+    obey.DEAF: ("goes on allowing more than it was told: does it hear us?", "持续允许超过指令的电流：是否收到指令？"),
+    obey.DRAWS: (
+        "draws more than it was told: does its car ignore the pilot?",
+        "取用超过指令的电流：车辆是否忽略导引信号？",
+    ),
+    obey.LIES: (
+        "says it has gone down, and the meter does not see it: wrong phase, or a wrong reading",
+        "自称已降流而电表未见：相别错误或读数不实",
+    ),
+}
+"""What an isolated charger has done: code → (English, Chinese)"""
+
+
+def doubt(code: int, phase: int = -1, *, chinese: bool = False, feeder: str = "") -> str:
+    """One plain sentence on what is wrong with a meter; ``phase``: the one that shows it, -1 for the whole."""
+    if phase >= 0:
+        where = f"{'ABC'[phase]}相" if chinese else f"phase {'ABC'[phase]}"
+        where = where if not feeder else f"馈线 {feeder} {where}" if chinese else f"{where} of feeder {feeder}"
+    elif feeder:
+        where = f"馈线 {feeder} " if chinese else f"feeder {feeder}"
+    else:
+        where = "配变" if chinese else "the transformer"
+    return DOUBTS[code][2 if chinese else 1].format(where=where)
 
 
 def key(code: int, phase: int = -1, feeders: Sequence[str] = ()) -> str:

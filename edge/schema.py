@@ -213,6 +213,14 @@ def read_text(value: object) -> str:
     return value
 
 
+def read_serial(value: object) -> str:
+    """Read a serial number as it is printed on a device; a plain number will do. Raises BadValueError."""
+    text = str(value) if type(value) is int and value >= 0 else value
+    if isinstance(text, str) and re.fullmatch(r"[0-9A-Za-z._/-]{1,32}", text):
+        return text
+    raise BadValueError("is no serial number", 'Write it as printed on the device, such as "20260115".')
+
+
 def read_switch(value: object) -> bool:
     """Read true or false. Raises BadValueError."""
     if not isinstance(value, bool):
@@ -328,8 +336,8 @@ def _checked_host(host: str, example: str) -> str:
 
 
 # --------------------------------------------------------------------------------------------------------- the file
-def read_file(path: Path) -> dict[str, Any]:
-    """Read a TOML file, its decimals exact. A UTF-8 byte order mark is accepted. Raises ConfigError."""
+def read_file(path: Path) -> str:
+    """Read a file of UTF-8 text; a byte order mark is accepted. Raises ConfigError."""
     try:
         with path.open("rb") as stream:
             data = stream.read(MAX_FILE_BYTES + 1)
@@ -345,14 +353,14 @@ def read_file(path: Path) -> dict[str, Any]:
     if len(data) > MAX_FILE_BYTES:
         raise ConfigError([f"{path.name}: is larger than {MAX_FILE_BYTES >> 10} KiB. Is this the right file?"])
     try:
-        text = data.decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise ConfigError([f"{path.name}: line {line} is not UTF-8. Save the file as UTF-8 and try again."]) from error
-    return _parse(text, path.name)
 
 
-def _parse(text: str, file: str) -> dict[str, Any]:
+def parse(text: str, file: str) -> dict[str, Any]:
+    """Read TOML, its decimals exact; ``file`` is its name in messages. Raises ConfigError."""
     try:
         return tomllib.loads(text, parse_float=_exact)
     except tomllib.TOMLDecodeError as error:

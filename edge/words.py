@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from edge.config import PHASES, lowest_limit_permille
-from edge.core import guard
+from edge.core import watch
 from edge.core.ledger import at_once
 from edge.core.model import MIN_MA
 from edge.schema import clock, in_file_units
@@ -118,8 +118,8 @@ def as_json(config: AreaConfig) -> dict[str, Any]:
 
 def _silent_words(meter: MeterConfig) -> str:
     """What the guard does without readings; a slow meter is given more time."""
-    hold_ms = max(guard.HOLD_MS, guard.HOLD_PERIODS * meter.period_ms)
-    safe_ms = max(guard.SAFE_MS, guard.SAFE_PERIODS * meter.period_ms)
+    hold_ms = max(watch.HOLD_MS, watch.HOLD_PERIODS * meter.period_ms)
+    safe_ms = max(watch.SAFE_MS, watch.SAFE_PERIODS * meter.period_ms)
     return (
         f"nothing is raised after {in_file_units(hold_ms, 1000)} s, "
         f"everybody is at fallback after {in_file_units(safe_ms, 1000)} s"
@@ -335,4 +335,5 @@ def _meter_words(meter: MeterConfig) -> str:
 
 def _meter_pace(meter: MeterConfig) -> str:
     ratio = "" if meter.ct_ratio_milli == 1000 else f", readings × {in_file_units(meter.ct_ratio_milli, 1000)} (CT)"
-    return f"every {in_file_units(meter.period_ms, 1000)} s{ratio}"
+    serial = f", serial {meter.serial}" if meter.serial else ""
+    return f"every {in_file_units(meter.period_ms, 1000)} s{ratio}{serial}"

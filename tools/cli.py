@@ -18,6 +18,7 @@ from edge import config as cfg
 from edge import words
 from edge.memory import MemoryFile
 from edge.site import fallback_problem
+from edge.state import State
 from tools import bench, demo, why
 from tools.errors import UserError
 
@@ -63,6 +64,10 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("area", type=Path, help="the area's configuration, area.toml")
     verb.add_argument("--journal", type=Path, metavar="FILE", help="one JSON line a tick: inputs, decision, reasons")
     verb.add_argument("--memory", type=Path, metavar="FILE", help="keep what is learned of the area over a restart")
+    verb.add_argument(
+        "--state", type=Path, metavar="FOLDER",
+        help="keep epoch, last good configuration and, without --memory, what is learned over a restart",
+    )  # fmt: skip
     verb.add_argument("--clock", metavar="HOST:PORT", help="take the time from a bench instead of this machine")
     verb.set_defaults(run=_run)
 
@@ -77,9 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     why.add_arguments(verb)
     verb.set_defaults(run=why.run)
 
-    verb = verbs.add_parser("bench", help="measure the control law against known rules and the optimum")
-    bench.add_arguments(verb)
-    verb.set_defaults(run=bench.run)
+    bench.add_arguments(verbs.add_parser("bench", help="measure: the control law, the promises, memory and disk"))
 
     verb = verbs.add_parser("example", help="print a commented example area.toml")
     verb.set_defaults(run=_example)
@@ -88,9 +91,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(args: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
-    config = daemon.load(args.area)
+    clock = _address("--clock", args.clock)
+    state = None if args.state is None else State(args.state)
     try:
-        return daemon.run(config, journal=args.journal, clock=_address("--clock", args.clock), memory=args.memory)
+        config = daemon.load(args.area, state)
+        return daemon.run(config, journal=args.journal, clock=clock, memory=args.memory, state=state)
     except OSError as err:
         what = err.filename or args.clock or args.area
         bench_too = " and a bench that runs" if args.clock else ""

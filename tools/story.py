@@ -22,6 +22,9 @@ MODES = {
         "控制器接管：电表数据新鲜，且已等满一个租约周期",
     ),
     "hold": ("the meter is late: nothing is raised", "电表延迟：暂停升流"),
+    "shed": ("over the limit: chargers are cut", "越限：压降充电功率"),
+    "recover": ("the meter is back and has to prove itself", "电表恢复：需先验证"),
+    "latch": ("another meter than before: chargers stay at their fallback", "电表已更换：保持安全电流，等待人工确认"),
     "safe": ("the meter is silent: every charger goes to its fallback current", "电表失联：全部充电桩退至安全电流"),
     "start-up": ("start-up: no authority yet", "启动中：尚无控制权"),
 }

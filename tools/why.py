@@ -15,12 +15,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Iterator
 
-_CODES = {reasons.key(code, phase): code for code in reasons.TEXTS for phase in (-1, 0, 1, 2, 4)}
-_SENTENCES = {
-    reasons.key(code, phase): (reasons.sentence(code, phase), reasons.sentence(code, phase, chinese=True))
-    for code in reasons.TEXTS
-    for phase in (-1, 0, 1, 2, 4)
-}
+_KEYS = {reasons.key(code, phase): (code, phase) for code in reasons.TEXTS for phase in (-1, 0, 1, 2, 4)}
+"""What a key of the journal speaks of, as ``reasons.sentence`` takes it."""
 _WHY_LESS = {
     "": ("all of it will be there", "可全部满足"),
     "room": ("the transformer has no room for more", "配变容量不足"),
@@ -65,7 +61,7 @@ def _story(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     last: object = None
     for row in rows:
         if row["what"] == "reason":
-            code = _CODES.get(row["key"].split(" ")[0], row["key"])
+            code, _ = _KEYS.get(row["key"].partition(" ")[0], (row["key"], -1))
             if code == last:
                 continue
             last = code
@@ -97,10 +93,10 @@ def _rows(journal: Path) -> Iterator[dict[str, Any]]:
 def _sentences(key: str) -> tuple[str, str]:
     """A reason of the journal in both languages; behind its key may stand the name of a feeder."""
     plain, _, feeder = key.partition(" ")
-    if feeder and plain in _CODES:
-        code = _CODES[plain]
-        return reasons.sentence(code, 4, feeder=feeder), reasons.sentence(code, 4, chinese=True, feeder=feeder)
-    return _SENTENCES.get(plain, (key, key))
+    if plain not in _KEYS:
+        return key, key
+    code, phase = _KEYS[plain]
+    return reasons.sentence(code, phase, feeder=feeder), reasons.sentence(code, phase, chinese=True, feeder=feeder)
 
 
 def _row(

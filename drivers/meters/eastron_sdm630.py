@@ -1,11 +1,12 @@
 """Eastron SDM630 v2 and SDM630MCT.
 
 Source: Eastron, "SDM630Modbus Smart Meter Modbus Protocol Implementation", table of input registers (function 04,
-IEEE 754 floats, high word first). The datasheet prints parameter numbers from 30001, which is wire address 0.
-At most 40 parameters (80 registers) in one reply. Values are primary: the MCT applies its own CT ratio.
+IEEE 754 floats, high word first). The datasheet prints parameter numbers from 30001, which is wire address 0. At most
+40 parameters (80 registers) in one reply. The serial number is holding register 0xFC00 (function 03), unsigned 32
+bits. Values are primary: the MCT applies its own CT ratio.
 """
 
-from drivers.registers import Model, f32_be
+from drivers.registers import Model, f32_be, u32_be
 
 MODEL = Model(
     id="eastron_sdm630",
@@ -30,4 +31,5 @@ MODEL = Model(
         f32_be(0x0048, "import_wh", 1000.0),
         f32_be(0x004A, "export_wh", 1000.0),
     ),
+    serial=u32_be(0xFC00, "serial"),
 )

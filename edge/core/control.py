@@ -21,13 +21,10 @@ from edge.core.model import (
     WAIT_TURN,
     Charger,
     Command,
-    Feeder,
     Settings,
     Snapshot,
     base_load,
-    believable,
     feeder_base,
-    feeder_believable,
     fold,
 )
 from edge.core.sheet import READY_REASONS, Sheet, differing, nothing
@@ -63,7 +60,7 @@ GAP_MS, GAP_PERIODS = 5000, 3
 """Readings further apart than this do not agree with each other: the proof for a raise begins anew."""
 
 SAMPLES, SAMPLES_SLOW, SLOW_MS = 5, 3, 5000
-"""So many readings of a feeder's meter must agree, or of one that is read no faster than this."""
+"""So many readings must agree before anything is raised; of a meter that is read no faster than this, fewer."""
 
 OUTAGE_MS = 60000
 """After so long without a reading, starts are staggered."""
@@ -154,7 +151,7 @@ class _Law:
         state, meter = self.state, self.snapshot.meter
         if self.snapshot.limit_permille > state.limit_permille > 0:
             return self.now_ms
-        if meter is not None and meter.at_ms - state.sample_ms > max(OUTAGE_MS, GAP_PERIODS * self.settings.period_ms):
+        if meter is not None and meter.at_ms - state.sample_ms > _outage_ms(self.settings.period_ms):
             return self.now_ms
         since_ms: int = state.release_ms
         return since_ms
@@ -162,7 +159,7 @@ class _Law:
     def observe(self) -> bool:
         """Take the reading in, once: the base it shows, the raise credit it brings. Is it a new one?"""
         sheet, meter, period_ms = self.sheet, self.snapshot.meter, self.settings.period_ms
-        if meter is None or meter.at_ms <= self.sample_ms or not believable(meter, sheet.draw):
+        if meter is None or meter.at_ms <= self.sample_ms:
             return False
         a, b, c, base_va = base_load(meter, sheet.draw)
         base = [a, b, c, base_va * 1000000 // sheet.mv]
@@ -170,7 +167,7 @@ class _Law:
             base += self._feeder_base(k)
         gap_ms = meter.at_ms - self.sample_ms
         alike = len(self.calm) == len(base)
-        together = alike and gap_ms <= max(GAP_MS, GAP_PERIODS * period_ms)
+        together = alike and gap_ms <= _gap_ms(period_ms)
         self.bases = ((self.bases if together else ()) + (tuple(base),))[-self.settings.raise_samples :]
         self.calm = _fade(self.calm, base, min(gap_ms, CALM_MS)) if alike else tuple(base)
         self.sample_ms = meter.at_ms
@@ -181,17 +178,17 @@ class _Law:
         """A feeder whose meter comes, or comes back, sets the starts behind it free together."""
         for k, feeder in enumerate(self.snapshot.feeders):
             seen, meter = self.feeders[k], feeder.meter
-            gone_ms = max(OUTAGE_MS, GAP_PERIODS * feeder.period_ms)
-            if meter is not None and meter.at_ms - seen.sample_ms > gone_ms:
+            if meter is not None and meter.at_ms - seen.sample_ms > _outage_ms(feeder.period_ms):
                 self.feeders[k] = Seen(seen.sample_ms, seen.bases, self.now_ms)
 
     def _feeder_base(self, k: int) -> list[int]:
         """Residents behind a feeder, as its own meter shows them; the last ones until it says something new."""
-        feeder, draw, seen = self.snapshot.feeders[k], self.sheet.draw, self.feeders[k]
+        feeder, seen = self.snapshot.feeders[k], self.feeders[k]
         meter, bases = feeder.meter, seen.bases
-        if meter is not None and meter.at_ms > seen.sample_ms and feeder_believable(meter, draw, k):
-            together = meter.at_ms - seen.sample_ms <= max(GAP_MS, GAP_PERIODS * feeder.period_ms)
-            bases = ((bases if together else ()) + (tuple(feeder_base(meter, draw, k)),))[-_samples(feeder) :]
+        if meter is not None and meter.at_ms > seen.sample_ms:
+            together = meter.at_ms - seen.sample_ms <= _gap_ms(feeder.period_ms)
+            base = tuple(feeder_base(meter, self.sheet.draw, k))
+            bases = ((bases if together else ()) + (base,))[-samples(feeder.period_ms) :]
             self.feeders[k] = Seen(meter.at_ms, bases, seen.release_ms)
         return list(bases[-1]) if bases else [0, 0, 0]
 
@@ -206,8 +203,8 @@ class _Law:
         """Nothing is free behind a feeder whose meter is late, or has not said enough yet."""
         for k, feeder in enumerate(self.snapshot.feeders):
             seen = self.feeders[k]
-            late_ms = max(GAP_MS, GAP_PERIODS * feeder.period_ms)
-            proven = len(seen.bases) >= _samples(feeder) and self.now_ms - seen.sample_ms <= late_ms
+            late = self.now_ms - seen.sample_ms > _gap_ms(feeder.period_ms)
+            proven = len(seen.bases) >= samples(feeder.period_ms) and not late
             if feeder.period_ms and (feeder.meter is None or not proven):
                 for i in range(4 + 3 * k, 7 + 3 * k):
                     free[i] = min(free[i], 0)
@@ -518,9 +515,19 @@ def releases(release_ms: int, feeders: list[Seen] | tuple[Seen, ...], snapshot: 
     ]
 
 
-def _samples(feeder: Feeder) -> int:
-    """How many readings of a feeder's meter must agree before anything behind it is raised."""
-    return SAMPLES if feeder.period_ms < SLOW_MS else SAMPLES_SLOW
+def samples(period_ms: int) -> int:
+    """How many readings of a meter that is read so often must agree before anything is raised on them."""
+    return SAMPLES if period_ms < SLOW_MS else SAMPLES_SLOW
+
+
+def _gap_ms(period_ms: int) -> int:
+    """Readings further apart do not agree with each other."""
+    return max(GAP_MS, GAP_PERIODS * period_ms)
+
+
+def _outage_ms(period_ms: int) -> int:
+    """A meter that was away for longer sets starts free together when it is back."""
+    return max(OUTAGE_MS, GAP_PERIODS * period_ms)
 
 
 def _fade(calm: tuple[int, ...], base: list[int], gap_ms: int) -> tuple[int, ...]:

@@ -3,14 +3,11 @@
 It trusts nothing of control's: its constants, its lateness clock and its sum are its own. It starts with no authority.
 """
 
-from collections import namedtuple
-
 from edge.core.model import (
     BOOT,
     HOLD,
     LEND_PERMILLE_MAX,
     MIN_MA,
-    NEVER,
     OVERBOOKED,
     PHASES,
     SAFE,
@@ -19,87 +16,81 @@ from edge.core.model import (
     SILENT,
     Charger,
     Command,
-    Feeder,
     Meter,
     Settings,
     Snapshot,
     base_load,
-    believable,
     binding,
     feeder_base,
-    feeder_believable,
     fold,
     mean_mv,
     proven_draw,
 )
+from edge.core.trust import FINE, FROZEN
+from edge.core.watch import (
+    AT_FALLBACK,
+    HOLDING,
+    NORMAL,
+    SHEDDING,
+    STARTING,
+    State,
+    feeder_flow,
+    hot_long,
+    limit_permille,
+    over_long,
+)
 
-LIMIT_PERMILLE_MAX = 1000
-HOLD_MS, HOLD_PERIODS = 5000, 3
-SAFE_MS, SAFE_PERIODS = 10000, 5
-LEASE_MS_MAX = 61000 + 1200
-"""One full lease with its drift and grace: before that, setpoints of an earlier controller may still hold."""
-OVER_MS = 3000
-HOT_PERMILLE = 900
-HOT_GAP_MS = 1000
 HOT_ZERO_MS = 10000
 LAND_MS = 10000
 """What was taken back counts as gone for so long; what still flows then is not coming back by itself."""
-RECOVER_SAMPLES = 10
-RECOVER_MS = 30000
-OFTEN = 4
-OFTEN_MS = 3600000
-OFTEN_RECOVER_MS = 600000
-"""More than three times in SAFE within an hour: something is wrong that passes for well; the way back takes longer."""
-
-# The states, in the order of how much the guard lets through.
-STARTING, NORMAL, HOLDING, SAFING = range(4)
-
-State = namedtuple(
-    "State",
-    (
-        "mode",
-        "boot_ms",  # when this controller started
-        "sample_ms",  # the last reading, by the time it was asked for
-        "fresh",  # fresh readings in a row
-        "safe_ms",  # when the guard last had reason to be in SAFE
-        "over_ms",  # since when the transformer is over the limit, or NEVER
-        "hot_ms",  # since when it is over 90 %, or NEVER
-        "entries",  # when it last went to SAFE, newest last
-        "feeders",  # the same of each feeder's meter; a feeder without one is watched by what its chargers say
-    ),
-)
 
 
-def start(now_ms: int) -> State:
-    """The state of a guard that has just started: no authority."""
-    return State(STARTING, now_ms, NEVER, 0, NEVER, NEVER, NEVER, (), ())
+def vet(state: State, shown: Snapshot, commands: tuple[Command, ...], settings: Settings) -> tuple[Command, ...]:
+    """Gate one tick's commands. None leaves higher than it came, nor than its charger may be told now.
 
-
-def vet(
-    state: State, snapshot: Snapshot, commands: tuple[Command, ...], settings: Settings, now_ms: int
-) -> tuple[State, tuple[Command, ...]]:
-    """Gate one tick's commands. Returns ``(state, commands)``; no command leaves higher than it came or than allowed.
-
-    ``commands`` are control's, one a charger. What comes in another order is sorted, what is missing is held where it
-    is without a renewal, what nobody knows is dropped.
+    ``state`` and ``shown`` are what ``watch.look`` made of this tick. ``commands`` are control's, one a charger. What
+    comes in another order is sorted, what is missing is held where it is without a renewal, what nobody knows dropped.
     """
-    commands = _in_order(snapshot, commands)
-    before = state
-    state = _watch(before, snapshot, settings, now_ms)
+    sees = shown.meter is not None and state.trust.doubt in (FINE, FROZEN)
+    authority = state.mode == NORMAL and sees
+    commands = _in_order(shown, commands)
     if state.mode == STARTING:
-        return state, _fall_back(snapshot, commands, BOOT)
-    if state.mode == SAFING:
+        commands = _fall_back(shown, commands, BOOT)
+    elif state.mode in AT_FALLBACK:
         # A feeder whose own meter shows too much is cut all the same, below the fallback if need be.
-        return state, _shed(before, state, snapshot, _fall_back(snapshot, commands, SAFE), settings, True)
-    commands = _admissible(snapshot, commands)
-    meter = snapshot.meter
-    blind = meter is None or meter.at_ms != state.sample_ms
-    if blind or state.mode == HOLDING:
-        commands = _no_raise(snapshot, commands, HOLD)
+        commands = _shed(state, shown, _fall_back(shown, commands, SAFE), settings)
     else:
-        commands = _within_line(snapshot, commands, settings)
-    commands = _feeder_doubts(state, snapshot, commands)
-    return state, _shed(before, state, snapshot, commands, settings, blind)
+        commands = _admissible(shown, commands)
+        if authority:
+            commands = _within_line(shown, commands, settings)
+        else:
+            commands = _no_raise(shown, commands, SHED if state.mode == SHEDDING else HOLD)
+        commands = _shed(state, shown, _feeder_doubts(state, shown, commands), settings)
+    return _last_line(shown, commands, authority)
+
+
+def _last_line(shown: Snapshot, commands: tuple[Command, ...], authority: bool) -> tuple[Command, ...]:
+    """Whatever was thought above: more than it has, and more than its fallback, is told to nobody without authority.
+
+    A lowering always passes.
+    """
+    raised = [
+        k
+        for k, (c, row) in enumerate(zip(commands, shown.chargers))
+        if c.ma > row.fallback_ma and (c.ma > row.set_ma or c.ma > row.possible_ma)
+    ]
+    stopped = [k for k in raised if not _passes(shown.chargers[k], commands[k], authority)]
+    if not stopped:
+        return commands
+    out = list(commands)
+    for k in stopped:
+        out[k] = _lower(commands[k], _present(shown.chargers[k]), HOLD, False)
+    return tuple(out)
+
+
+def _passes(charger: Charger, command: Command, authority: bool) -> bool:
+    """May a raise above the fallback leave? With authority, to who is heard, what a charger can take."""
+    return authority and not charger.silent and MIN_MA <= command.ma <= charger.max_ma
 
 
 def _in_order(snapshot: Snapshot, commands: tuple[Command, ...]) -> tuple[Command, ...]:
@@ -116,103 +107,6 @@ def _in_order(snapshot: Snapshot, commands: tuple[Command, ...]) -> tuple[Comman
 
 def _held(charger: Charger) -> Command:
     return Command(charger.id, _present(charger), HOLD, -1, False)
-
-
-def _watch(state: State, snapshot: Snapshot, settings: Settings, now_ms: int) -> State:
-    """Move to the next state, of the transformer and of each feeder: what their meters say, and how old that is."""
-    draw = proven_draw(snapshot)
-    meter, limit = snapshot.meter, _limit_permille(snapshot)
-    sample = _is_sample(meter, state.sample_ms, now_ms) and believable(meter, draw)
-    over = sample and _above(meter, settings, limit)
-    hot = sample and _above(meter, settings, max(limit, HOT_PERMILLE))
-    judged = _judge(state, meter, sample, over, hot, settings.period_ms, now_ms)
-    watches = []
-    for k, feeder in enumerate(snapshot.feeders):
-        old = state.feeders[k] if k < len(state.feeders) else _unproven(now_ms)
-        if feeder.period_ms:
-            own = feeder.meter
-            sees = _is_sample(own, old.sample_ms, now_ms) and feeder_believable(own, draw, k)
-            over = sees and max(_feeder_flow(feeder, draw, k)) > feeder.limit_ma
-            watches.append(_judge(old, own, sees, over, False, feeder.period_ms, now_ms))
-        else:
-            over = max(_feeder_flow(feeder, draw, k)) > feeder.limit_ma
-            watches.append(_judge(old, meter, sample, over, False, settings.period_ms, now_ms))
-    return State(
-        judged.mode, judged.boot_ms, judged.sample_ms, judged.fresh, judged.safe_ms, judged.over_ms, judged.hot_ms,
-        judged.entries, tuple(watches),
-    )  # fmt: skip
-
-
-def _feeder_flow(feeder: Feeder, draw: list[int], at: int) -> list[int]:
-    """What flows on a feeder's phases, mA: as its meter shows, and no less than its chargers prove."""
-    proven = draw[4 + 3 * at : 7 + 3 * at]
-    return proven if feeder.meter is None else [max(feeder.meter.ma[p], proven[p]) for p in PHASES]
-
-
-def _unproven(now_ms: int) -> State:
-    """A feeder of which nothing is known yet: its chargers stay at their fallback until its meter has proved itself."""
-    return State(SAFING, now_ms, NEVER, 0, now_ms, NEVER, NEVER, (), ())
-
-
-def _judge(state: State, meter: Meter, sample: bool, over: bool, hot: bool, period_ms: int, now_ms: int) -> State:
-    """One meter's next state: from its age, the time since the start, and what a new ``sample`` says."""
-    fresh, sample_ms = state.fresh, state.sample_ms
-    over_ms, hot_ms = state.over_ms, state.hot_ms
-    if sample:
-        sample_ms = meter.at_ms
-        fresh += 1
-        over_ms = _since(over_ms, over, sample_ms)
-        hot_ms = _since(hot_ms, hot, sample_ms)
-    age_ms = now_ms - sample_ms
-    hold_after_ms = max(HOLD_MS, HOLD_PERIODS * period_ms)
-    safe_after_ms = max(SAFE_MS, SAFE_PERIODS * period_ms)
-    safe_ms, entries = state.safe_ms, state.entries
-    if age_ms > hold_after_ms:
-        fresh = 0
-    if age_ms > safe_after_ms:
-        safe_ms = now_ms
-    mode = _mode(state, fresh, age_ms, hold_after_ms, safe_after_ms, now_ms)
-    if mode == SAFING and state.mode != SAFING:
-        entries += (now_ms,)
-        entries = entries[-OFTEN:]
-    return State(mode, state.boot_ms, sample_ms, fresh, safe_ms, over_ms, hot_ms, entries, state.feeders)
-
-
-def _is_sample(meter: Meter, sample_ms: int, now_ms: int) -> bool:
-    """Is this a new reading, and of the past? Anything else lets the last one grow old."""
-    new: bool = meter is not None and sample_ms < meter.at_ms <= now_ms
-    return new
-
-
-def _mode(state: State, fresh: int, age_ms: int, hold_after_ms: int, safe_after_ms: int, now_ms: int) -> int:
-    if state.mode == STARTING:
-        waited = now_ms - state.boot_ms > LEASE_MS_MAX
-        return NORMAL if waited and fresh >= 3 else STARTING
-    if age_ms > safe_after_ms:
-        return SAFING
-    if state.mode == SAFING:
-        often = len(state.entries) == OFTEN and now_ms - state.entries[0] < OFTEN_MS
-        recovered = fresh >= RECOVER_SAMPLES and now_ms - state.safe_ms >= (OFTEN_RECOVER_MS if often else RECOVER_MS)
-        return NORMAL if recovered else SAFING
-    return HOLDING if age_ms > hold_after_ms else NORMAL
-
-
-def _since(since_ms: int, holds: bool, now_ms: int) -> int:
-    """When a condition began: kept while it holds, NEVER when it does not."""
-    if not holds:
-        return NEVER
-    return now_ms if since_ms == NEVER else since_ms
-
-
-def _limit_permille(snapshot: Snapshot) -> int:
-    limit: int = min(snapshot.limit_permille, LIMIT_PERMILLE_MAX)
-    return limit
-
-
-def _above(meter: Meter, settings: Settings, permille: int) -> bool:
-    """Is S, or the worst phase's current, above this share of its rating? Export is no reason to cut cars."""
-    total: bool = meter.s_va * 1000 > settings.rated_va * permille
-    return total or max(meter.ma) * 1000 > int(settings.rated_ma) * permille
 
 
 def _lower(command: Command, ma: int, reason: int, renew: bool, where: int = -1) -> Command:
@@ -241,7 +135,7 @@ def _admissible(snapshot: Snapshot, commands: tuple[Command, ...]) -> tuple[Comm
     """A charger that has gone silent gets neither a raise nor a renewal, and nobody what no charger may take."""
     bad = [
         k
-        for k, (command, row) in enumerate(zip(commands, snapshot.chargers))  # noqa: B905 - MicroPython
+        for k, (command, row) in enumerate(zip(commands, snapshot.chargers))
         if row.silent or (command.ma and not MIN_MA <= command.ma <= row.max_ma)
     ]
     if not bad:
@@ -263,8 +157,9 @@ def _no_raise(snapshot: Snapshot, commands: tuple[Command, ...], reason: int, fe
         charger = snapshot.chargers[k]
         if (feeder < 0 or _feeder(snapshot, charger) == feeder) and command.ma > _present(charger):
             where = -1 if feeder < 0 else 4 + 3 * feeder
-            command = _lower(command, _present(charger), reason, command.renew, where)  # noqa: PLW2901
-        out.append(command)
+            out.append(_lower(command, _present(charger), reason, command.renew, where))
+        else:
+            out.append(command)
     return tuple(out)
 
 
@@ -276,17 +171,14 @@ def _feeder(snapshot: Snapshot, charger: Charger) -> int:
 
 def _feeder_doubts(state: State, snapshot: Snapshot, commands: tuple[Command, ...]) -> tuple[Command, ...]:
     """Behind a feeder whose own meter is late nothing is raised, and where it is silent all stand at their fallback."""
-    doubts = [
-        watch.mode if snapshot.feeders[k].period_ms and watch.mode != NORMAL else NORMAL
-        for k, watch in enumerate(state.feeders)
-    ]
-    if all(mode == NORMAL for mode in doubts):
+    modes = [watch.mode if snapshot.feeders[k].period_ms else NORMAL for k, watch in enumerate(state.feeders)]
+    if all(mode in (NORMAL, SHEDDING) for mode in modes):
         return commands
     out = list(commands)
     for k, charger in enumerate(snapshot.chargers):
         at = _feeder(snapshot, charger)
-        mode = doubts[at] if 0 <= at < len(doubts) else NORMAL
-        if mode == SAFING:
+        mode = modes[at] if 0 <= at < len(modes) else NORMAL
+        if mode in AT_FALLBACK:
             command = _fallen(charger, out[k], SAFE, 4 + 3 * at)
             # The transformer's meter is there: who must stay below its fallback for its sake is told so on.
             renew = out[k].renew and command.ma < charger.fallback_ma
@@ -300,7 +192,7 @@ def _within_line(snapshot: Snapshot, commands: tuple[Command, ...], settings: Se
     """Drop raises, wherever what may flow after them would pass the limit itself. Settled chargers lend, up to 3 %."""
     raised = [
         k
-        for k, (row, command) in enumerate(zip(snapshot.chargers, commands))  # noqa: B905 - MicroPython
+        for k, (row, command) in enumerate(zip(snapshot.chargers, commands))
         if command.ma > row.set_ma or command.ma > row.possible_ma
     ]
     if not raised:
@@ -308,7 +200,7 @@ def _within_line(snapshot: Snapshot, commands: tuple[Command, ...], settings: Se
     count = len(snapshot.places)
     may, lent, more = [0] * count, [0] * count, [0] * count
     known = [place.known for place in snapshot.places]
-    for row, command in zip(snapshot.chargers, commands):  # noqa: B905 - MicroPython
+    for row, command in zip(snapshot.chargers, commands):
         most = row.possible_ma
         if command.ma > most:  # noqa: PLR1730 - max() is slower
             most = command.ma
@@ -337,7 +229,7 @@ def _shut(snapshot: Snapshot, settings: Settings, may: list[int], more: list[int
     base = _base(meter, proven_draw(snapshot), snapshot)
     flows, lends = fold(places, may, feeders, unknown_ma=more), fold(places, lent, feeders)
     rated = _rated(snapshot, settings, mean_mv(meter))
-    limit = _limit_permille(snapshot)
+    limit = limit_permille(snapshot)
     full = [
         base[i] + flows[i] - min(lends[i], rated[i] * LEND_PERMILLE_MAX // 1000)
         > rated[i] * (limit if i < 4 else 1000) // 1000
@@ -365,45 +257,30 @@ def _rated(snapshot: Snapshot, settings: Settings, mv: int) -> list[int]:
     return rated
 
 
-def _shed(
-    before: State, state: State, snapshot: Snapshot, commands: tuple[Command, ...], settings: Settings, blind: bool
-) -> tuple[Command, ...]:
+def _shed(state: State, shown: Snapshot, commands: tuple[Command, ...], settings: Settings) -> tuple[Command, ...]:
     """Over the limit for 3 s, or over 90 % twice: cut one and a half times the excess; still hot after 10 s: all off.
 
-    Each reading cuts once: what it shows is not seen to be cured before the next. ``blind``: the transformer's meter
-    has nothing to say; feeders may have.
+    Each reading cuts once: what it shows is not seen to be cured before the next.
     """
-    excess = [0] * (4 + 3 * len(snapshot.feeders))
+    excess = [0] * (4 + 3 * len(shown.feeders))
     landing, cut = True, False
-    if not blind and (_over_long(state) or _hot_long(state)):
-        commands = _no_raise(snapshot, commands, SHED)
-        if state.sample_ms != before.sample_ms:
-            if _hot_long(state) and state.sample_ms - state.hot_ms > HOT_ZERO_MS:
-                return tuple([_lower(c, 0, SHED, c.renew) for c in commands])
-            _excess(snapshot, settings, excess)
-            cut, landing = True, state.sample_ms - state.over_ms < LAND_MS
+    if state.mode == SHEDDING and state.new:
+        if hot_long(state) and state.seen_ms - state.hot_ms > HOT_ZERO_MS:
+            return tuple([_lower(c, 0, SHED, c.renew) for c in commands])
+        _excess(shown, settings, excess)
+        cut, landing = True, state.seen_ms - state.over_ms < LAND_MS
     for k, watch in enumerate(state.feeders):
-        if _over_long(watch):
-            commands = _no_raise(snapshot, commands, SHED, k)
-            if k >= len(before.feeders) or watch.sample_ms != before.feeders[k].sample_ms:
-                _feeder_excess(snapshot, k, excess)
-                cut, landing = True, landing and watch.sample_ms - watch.over_ms < LAND_MS
-    return _cut(snapshot, commands, excess, landing) if cut else commands
-
-
-def _over_long(state: State) -> bool:
-    since_ms: int = state.over_ms
-    return since_ms != NEVER and int(state.sample_ms) - since_ms >= OVER_MS
-
-
-def _hot_long(state: State) -> bool:
-    since_ms: int = state.hot_ms
-    return since_ms != NEVER and int(state.sample_ms) - since_ms >= HOT_GAP_MS
+        if over_long(watch):
+            commands = _no_raise(shown, commands, SHED, k)
+            if watch.new:
+                _feeder_excess(shown, k, excess)
+                cut, landing = True, landing and watch.seen_ms - watch.over_ms < LAND_MS
+    return _cut(shown, commands, excess, landing) if cut else commands
 
 
 def _excess(snapshot: Snapshot, settings: Settings, excess: list[int]) -> None:
     """How much must go from the transformer, mA by constraint: 1.5 times what is too much."""
-    meter, limit = snapshot.meter, _limit_permille(snapshot)
+    meter, limit = snapshot.meter, limit_permille(snapshot)
     for p in PHASES:
         excess[p] = (meter.ma[p] - settings.rated_ma * limit // 1000) * 3 // 2
     excess[3] = (meter.s_va - settings.rated_va * limit // 1000) * 3 // 2 * 1000000 // mean_mv(meter)
@@ -412,7 +289,7 @@ def _excess(snapshot: Snapshot, settings: Settings, excess: list[int]) -> None:
 def _feeder_excess(snapshot: Snapshot, at: int, excess: list[int]) -> None:
     """How much must go from a feeder: by its own meter, or by what its chargers say they draw."""
     feeder = snapshot.feeders[at]
-    flow = _feeder_flow(feeder, proven_draw(snapshot), at)
+    flow = feeder_flow(feeder, proven_draw(snapshot), at)
     for p in PHASES:
         excess[4 + 3 * at + p] = (flow[p] - feeder.limit_ma) * 3 // 2
 

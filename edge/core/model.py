@@ -37,7 +37,8 @@ UNPLUGGED, WAITING, CHARGING, FINISHED, FAULTED = range(5)
     STAGGER,
     ASLEEP,
     UNCONTROLLED,
-) = range(20)
+    ISOLATED,
+) = range(21)
 
 Meter = namedtuple(
     "Meter",
@@ -46,8 +47,11 @@ Meter = namedtuple(
         "s_va",  # total apparent power; negative while the site exports, where it may
         "p_w",  # total active power, import positive
         "q_var",  # total reactive power
-        "ma",  # phase currents (a, b, c); negative on a phase that exports
+        "ma",  # phase currents (a, b, c); negative on a phase that exports, where it may
         "mv",  # phase voltages (a, b, c)
+        "phase_w",  # active power of each phase, import positive, as the meter signs it; None when it does not say
+        "import_wh",  # energy counter, -1 when it has none
+        "identity",  # what the device says it is (a serial number), "" when it does not say
     ),
 )
 
@@ -114,6 +118,7 @@ Settings = namedtuple(
         "period_ms",  # how often the meter can answer
         "lease_ms",
         "raise_samples",  # fresh samples that must agree before anything is raised
+        "exports",  # may the site feed back (PV)? Elsewhere a negative power is a CT the wrong way round
     ),
 )
 
@@ -182,11 +187,27 @@ def binding(place: Place, feeders: int) -> tuple[int, ...]:
 
 def proven_draw(snapshot: Snapshot) -> list[int]:
     """What the chargers prove they draw, by constraint in mA. A silent one proves nothing."""
-    sums = [0] * len(snapshot.places)
+    return proven(snapshot)[0]
+
+
+def proven(snapshot: Snapshot) -> tuple[list[int], list[int]]:
+    """(what the chargers prove they draw, the largest single proof in it), by constraint in mA."""
+    places, feeders = snapshot.places, len(snapshot.feeders)
+    sums, most = [0] * len(places), [0] * len(places)
     for charger in snapshot.chargers:
-        if charger.ma > 0 and not charger.silent:
-            sums[charger.place] += charger.ma
-    return fold(snapshot.places, sums, len(snapshot.feeders), proven=True)
+        ma = charger.ma
+        if ma > 0 and not charger.silent:
+            place = charger.place
+            sums[place] += ma
+            if ma > most[place]:  # noqa: PLR1730 - max() is slower
+                most[place] = ma
+    biggest = [0] * (4 + 3 * feeders)
+    for k, ma in enumerate(most):
+        if ma:
+            biggest[3] = max(biggest[3], ma * places[k].lines)
+            for i in binding(places[k], feeders) if places[k].known else ():
+                biggest[i] = max(biggest[i], ma)
+    return fold(places, sums, feeders, proven=True), biggest
 
 
 def base_load(meter: Meter, draw: list[int]) -> tuple[int, int, int, int]:
@@ -206,24 +227,3 @@ def feeder_base(meter: Meter, draw: list[int], feeder: int) -> list[int]:
 
 def _less(ma: int, draw_ma: int) -> int:
     return ma - draw_ma if ma < 0 else max(ma - draw_ma, 0)
-
-
-DRAW_VA_MIN = 1000
-"""About one car at its minimum: less proves nothing about the meter."""
-
-
-def believable(meter: Meter, draw: list[int]) -> bool:
-    """Does the meter see something wherever cars draw, on each phase and in all? An open CT is no empty street."""
-    draw_va = draw[3] * mean_mv(meter) // 1000000
-    if draw_va >= DRAW_VA_MIN and abs(meter.s_va) * 100 < draw_va:
-        return False
-    return _sees(meter, draw, 0)
-
-
-def feeder_believable(meter: Meter, draw: list[int], feeder: int) -> bool:
-    """Does a feeder's meter see something on each phase on which its cars draw?"""
-    return _sees(meter, draw, 4 + 3 * feeder)
-
-
-def _sees(meter: Meter, draw: list[int], first: int) -> bool:
-    return all(draw[first + p] < MIN_MA or abs(meter.ma[p]) * 100 >= draw[first + p] for p in PHASES)

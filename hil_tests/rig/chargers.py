@@ -14,6 +14,8 @@ import numpy as np
 from edge.core import lease as leases
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from hil_tests.rig.plant import Plant
 
 UNPLUGGED, WAITING, CHARGING, FINISHED = 0, 1, 2, 3
@@ -52,7 +54,7 @@ class Chargers:
         self._allowed_ma = np.full(count, float(fallback_ma))
         self._beat_s = np.full(count, np.inf)
         self._leased = np.zeros(count, dtype=bool)
-        self._eager_until_s = -np.inf
+        self._eager_until_s = np.full(count, -np.inf)
         self._said_a = np.zeros(count)
         self._said_plug = np.full(count, UNPLUGGED)
         # Spread, so that a night does not begin with everybody's heartbeat in the same second for ever.
@@ -68,11 +70,12 @@ class Chargers:
         self.plant.pilot_a[:] = self._allowed_ma / 1000.0
 
     def obey(self, charger: str, payload: bytes) -> None:
-        """One setpoint from the wire."""
-        s = json.loads(payload)
-        asked = leases.Setpoint(s["epoch"], s["seq"], s["boot"], s["tick_ms"], s["ma"], s["lease_ms"])
-        late = (s.get("late_ma", 0), s.get("late_after_s", 0), s.get("late_until_s", 0))
-        self.judge(self.index[charger], asked, late)
+        """One setpoint from the wire; what cannot be read, or is for nobody here, is refused."""
+        read = _read(payload)
+        if read is None or charger not in self.index:
+            self.refused += 1
+            return
+        self.judge(self.index[charger], *read)
 
     def judge(self, k: int, asked: leases.Setpoint, late: tuple[int, int, int] = (0, 0, 0)) -> None:
         """One setpoint, judged by the lease; refused for its age, it is answered with telemetry."""
@@ -124,17 +127,18 @@ class Chargers:
         speaking = np.flatnonzero(speak)
         self._said_a[speaking] = plant.current_a[speaking]
         self._said_plug[speaking] = plug[speaking]
-        most_s = EAGER_BEAT_S if plant.second < self._eager_until_s else np.inf
+        most_s = np.where(plant.second < self._eager_until_s, EAGER_BEAT_S, np.inf)
         kept_up = self._leased & ((self._allowed_ma != self.fallback_ma) | (self.slots > 1))
         beat_s = np.where(kept_up, self._beat_s, most_s)[speaking]
         self._due_s[speaking] = plant.second + np.minimum(HEARTBEAT_S[plug[speaking]], beat_s)
         self._dirty[:] = False
         return [(int(k), int(plug[k])) for k in speaking]
 
-    def speak_up(self) -> None:
-        """The chargers have a broker, or have it again: each says its state next, and more often for a while."""
-        self._dirty[:] = True
-        self._eager_until_s = self.plant.second + EAGER_S
+    def speak_up(self, which: Sequence[int]) -> None:
+        """These have a broker, or have it again: each says its state next, and more often for a while."""
+        at = list(which)
+        self._dirty[at] = True
+        self._eager_until_s[at] = self.plant.second + EAGER_S
 
     def allowed_ma(self) -> tuple[int, ...]:
         """What each charger allows its car now, mA."""
@@ -163,3 +167,14 @@ class Chargers:
             f'"ma":[{a},{b},{c}],"w":{w},"wh":{wh},"allowed_ma":{allowed_ma},'
             f'"lease_ms":{lease_ms},"fallback_ma":{self.fallback_ma},"max_ma":{max_ma}{more}}}'
         )
+
+
+def _read(payload: bytes) -> tuple[leases.Setpoint, tuple[int, int, int]] | None:
+    """A setpoint and its late fallback off the wire, None when it is none: a charger does not trust its wire."""
+    try:
+        s = json.loads(payload)
+        asked = leases.Setpoint(s["epoch"], s["seq"], s["boot"], s["tick_ms"], s["ma"], s["lease_ms"])
+        late = (s.get("late_ma", 0), s.get("late_after_s", 0), s.get("late_until_s", 0))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return (asked, late) if all(type(value) is int for value in (*asked, *late)) else None

@@ -26,7 +26,7 @@ from hil_tests.rig.chargers import Chargers
 from hil_tests.rig.community import BASE_PF, EV_PF, VALLEY_S, VOLT, Floats, appliances_kw
 from hil_tests.rig.optimum import max_energy_wh
 from hil_tests.rig.plant import Plant
-from hil_tests.rig.verdict import MET_WITHIN_WH, Recorder
+from hil_tests.rig.verdict import MET_WITHIN_WH, Recorder, phase_minutes, phase_minutes_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +42,9 @@ METER_CLASS = 0.005
 METER_NOISE = 0.001
 METER_STEP_MA = 10
 OPTIMUM_SLOT_S = 300
+OPTIMUM_SLOTS = (NIGHT_S[1] - NIGHT_S[0]) // OPTIMUM_SLOT_S
+OPTIMUM_WH_PER_A = VOLT * EV_PF * OPTIMUM_SLOT_S / 3600.0
+"""What one ampere on one phase brings a car in such a slot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,8 @@ class Meterman:
         p_w = int(self.bar.p_kw.sum() * 1000.0 * self.gain)
         q_var = int(self.bar.q_kvar.sum() * 1000.0 * self.gain)
         mv = int(VOLT * 1000)
-        return Meter(now_ms, (a + b + c) * mv // 1_000_000, p_w, q_var, (a, b, c), (mv, mv, mv))
+        phase_w = tuple(int(p * 1000.0 * self.gain) for p in self.bar.p_kw)
+        return Meter(now_ms, (a + b + c) * mv // 1_000_000, p_w, q_var, (a, b, c), (mv, mv, mv), phase_w, -1, "")
 
     def close(self) -> None:
         """Nothing to close."""
@@ -218,19 +222,12 @@ class ClosedLoop:
         asked = np.zeros(len(night.cars.phase), dtype=bool)
         on = np.zeros(len(night.cars.phase), dtype=bool)
         outside_a = np.where(night.outside, night.cars.max_a, 0).astype(np.float64)
-        tariff = np.array((PRICE_DEAR, PRICE_CHEAP))
         while plant.second < until_s:
             chargers.before_second()
             plant.pilot_a[night.outside] = outside_a[night.outside]
             bar = plant.step()
-            self.recorder.note(bar)
             self.meter.bar = bar
-            inside_kw = bar.ev_kw - self._outside_kw()
-            self.cost += inside_kw / 3600.0 * float(tariff[int(VALLEY_S[0] < plant.second <= VALLEY_S[1])])
-            if night.outside.any():
-                self._count_outside()
-            if night.case.feeder:
-                self._note_feeder(bar)
+            self.note(bar)
             now_on = (plant.pilot_a >= 6.0) & plant.plugged & ~plant.full
             self.switches += now_on != on
             on = now_on
@@ -269,6 +266,16 @@ class ClosedLoop:
                 progress(plant.second)
         return self
 
+    def note(self, bar: Busbar) -> None:
+        """Take one second in: what flows and what it costs, what of it is outside control, what is on the feeder."""
+        self.recorder.note(bar)
+        cheap = VALLEY_S[0] < self.plant.second <= VALLEY_S[1]
+        self.cost += (bar.ev_kw - self._outside_kw()) / 3600.0 * (PRICE_CHEAP if cheap else PRICE_DEAR)
+        if self.night.outside.any():
+            self._count_outside()
+        if self.night.case.feeder:
+            self._note_feeder(bar)
+
     def _outside_kw(self) -> float:
         return float(self.plant.current_a[self.night.outside].sum()) * VOLT * EV_PF / 1000.0
 
@@ -290,49 +297,50 @@ class ClosedLoop:
     def optimum(self, line_permille: int) -> tuple[float, float]:
         """(the most energy a clairvoyant could deliver under this line, Wh; the least it can cost)."""
         night, cars = self.night, self.night.cars
-        slots = (NIGHT_S[1] - NIGHT_S[0]) // OPTIMUM_SLOT_S
-        base_a = self.base_kw[1 : slots * OPTIMUM_SLOT_S + 1].reshape(slots, OPTIMUM_SLOT_S, 3).mean(axis=1)
-        base_a *= 1000.0 / VOLT / BASE_PF
-        if self.outside_a:
-            base_a += np.asarray(self.outside_a).reshape(slots, OPTIMUM_SLOT_S, 3).mean(axis=1)
-        hours = OPTIMUM_SLOT_S / 3600.0
-        wh_per_a = VOLT * EV_PF * hours
-        phase = np.maximum(self.rated_a * line_permille / 1000.0 - base_a, 0.0) * wh_per_a
-        total = np.maximum(3.0 * self.rated_a * line_permille / 1000.0 - base_a.sum(axis=1), 0.0) * wh_per_a
         first = np.ceil((cars.arrive_s - NIGHT_S[0]) / OPTIMUM_SLOT_S).astype(np.int64)
         last = np.floor((cars.depart_s - NIGHT_S[0]) / OPTIMUM_SLOT_S).astype(np.int64)
-        middle = NIGHT_S[0] + (np.arange(slots) + 0.5) * OPTIMUM_SLOT_S
+        middle = NIGHT_S[0] + (np.arange(OPTIMUM_SLOTS) + 0.5) * OPTIMUM_SLOT_S
         cheap = (middle >= VALLEY_S[0]) & (middle < VALLEY_S[1])
         # A three-phase car is three sessions of a third: what they can get is no less than what it could.
         inside = np.flatnonzero(~night.outside)
         row = np.repeat(inside, night.lines[inside])
         leg = np.concatenate([np.arange(n) for n in night.lines[inside]])
-        on = np.where(night.lines[row] == 3, leg, cars.phase[row])
-        slot_wh: Floats = cars.max_a[row] * cars.draw[row] * wh_per_a
-        args = (first[row], last[row], cars.need_wh[row] / night.lines[row], slot_wh, total)
-        more: dict[str, Any] = {"phase": on, "phase_wh": phase}
-        if night.case.feeder:
-            bears_a = self.feeder_limit_a * (200 + line_permille) / 1000.0  # as far below its limit as the line is
-            left_a = bears_a - base_a * night.case.feeder_residents
-            more |= {"behind": night.behind_feeder[row], "feeder_wh": np.maximum(left_a, 0.0) * wh_per_a}
-        best = max_energy_wh(*args, **more)
-        least = max_energy_wh(*args, **more, open_slots=cheap)
+        phase = np.where(night.lines[row] == 3, leg, cars.phase[row])
+        slot_wh: Floats = cars.max_a[row] * cars.draw[row] * OPTIMUM_WH_PER_A
+        at = 1 + phase + 3 * night.behind_feeder[row]
+        need_wh = cars.need_wh[row] / night.lines[row]
+        args = (first[row], last[row], need_wh, slot_wh, at, self._rooms(line_permille))
+        best = max_energy_wh(*args)
+        least = max_energy_wh(*args, open_slots=cheap)
         return best, (least * PRICE_CHEAP + (best - least) * PRICE_DEAR) / 1000.0
+
+    def _rooms(self, line_permille: int) -> list[tuple[Floats, int]]:
+        """What residents leave: of the transformer (room 0), its phases (1 to 3), the feeder's phases (4 to 6)."""
+
+        def mean_a(seconds: Floats) -> Floats:
+            means: Floats = seconds.reshape(OPTIMUM_SLOTS, OPTIMUM_SLOT_S, 3).mean(axis=1)
+            return means
+
+        base_a = mean_a(self.base_kw[1 : OPTIMUM_SLOTS * OPTIMUM_SLOT_S + 1]) * (1000.0 / VOLT / BASE_PF)
+        if self.outside_a:
+            base_a += mean_a(np.asarray(self.outside_a))
+        line_a = self.rated_a * line_permille / 1000.0
+        left_a = [(3.0 * line_a - base_a.sum(axis=1), -1)] + [(line_a - base_a[:, p], 0) for p in range(3)]
+        if self.night.case.feeder:
+            bears_a = self.feeder_limit_a * (200 + line_permille) / 1000.0  # as far below its limit as the line is
+            behind_a = base_a * self.night.case.feeder_residents
+            left_a += [(bears_a - behind_a[:, p], 1 + p) for p in range(3)]
+        return [(np.maximum(a, 0.0) * OPTIMUM_WH_PER_A, above) for a, above in left_a]
 
     def delivered_wh(self) -> float:
         """What the controlled cars got, Wh."""
         return float(self.plant.delivered_wh[~self.night.outside].sum())
 
-    def _minutes_over_feeder(self) -> int:
-        """Minutes in which a phase of the feeder is over its limit although residents alone are not."""
-        over = (minutes_a(self.feeder_a) > self.feeder_limit_a) & (minutes_a(self.feeder_base_a) <= self.feeder_limit_a)
-        return int(over.any(axis=1).sum())
-
     def overshoot_pts(self) -> float:
         """How far the highest 1-min mean, in total or on a phase, lay above limit − margin, in points of rating."""
         recorder = self.recorder
         total = recorder.minutes(recorder.s_kva).max() / self.night.case.community.rating_kva
-        phases = max(recorder.minutes([row[p] for row in recorder.phases_a]).max() for p in range(3)) / self.rated_a
+        phases = phase_minutes(recorder.phases_a).max() / self.rated_a
         line = (self.config.limit_permille - self.config.margin_permille) / 1000.0
         return float(max(total, phases) - line) * 100.0
 
@@ -355,9 +363,21 @@ class ClosedLoop:
             "minutes_over": verdict["minutes_over_limit"],
             "minutes_over_phase": verdict["minutes_over_phase"],
             "longest_above_85_s": _longest(above & ~alone),
-            "minutes_over_feeder": self._minutes_over_feeder(),
+            "minutes_over_feeder": phase_minutes_over(self.feeder_a, self.feeder_base_a, self.feeder_limit_a),
             "peak_pct": verdict["peak_loading_pct"],
+            **self._feeder_figures(),
             **({"p50_ms": ticks[len(ticks) // 2], "p99_ms": ticks[len(ticks) * 99 // 100]} if ticks else {}),
+        }
+
+    def _feeder_figures(self) -> dict[str, float]:
+        """The feeder's fullest phase in % of its limit, residents alone too; minutes above 95 % that cars cause."""
+        if not self.feeder_a:
+            return {}
+        limit_a = self.feeder_limit_a
+        return {
+            "feeder_peak_pct": float(phase_minutes(self.feeder_a).max()) / limit_a * 100.0,
+            "feeder_residents_peak_pct": float(phase_minutes(self.feeder_base_a).max()) / limit_a * 100.0,
+            "feeder_above_95_min": phase_minutes_over(self.feeder_a, self.feeder_base_a, limit_a * 0.95),
         }
 
 
@@ -367,19 +387,9 @@ def uncontrolled(night: Night) -> ClosedLoop:
     plant = loop.plant
     plant.pilot_a[:] = night.cars.max_a
     while plant.second < NIGHT_S[1]:
-        bar = plant.step()
-        loop.recorder.note(bar)
-        cheap = VALLEY_S[0] < plant.second <= VALLEY_S[1]
-        loop.cost += bar.ev_kw / 3600.0 * (PRICE_CHEAP if cheap else PRICE_DEAR)
+        loop.note(plant.step())
     loop.switches[:] = 2
     return loop
-
-
-def minutes_a(rows: list[Floats]) -> Floats:
-    """1-min means of phase currents, A, shape (minutes, 3)."""
-    whole = len(rows) // 60 * 60
-    means: Floats = np.asarray(rows[:whole]).reshape(-1, 60, 3).mean(axis=1)
-    return means
 
 
 def _longest(flags: np.ndarray[Any, np.dtype[np.bool_]]) -> int:

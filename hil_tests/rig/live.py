@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
@@ -20,8 +21,10 @@ from edge.clock import monotonic_ms
 from hil_tests.rig.area import AREA, write_area
 from hil_tests.rig.chargers import Chargers
 from hil_tests.rig.community import BASE_PF, VOLT, Cars, Community, Floats, sample_cars
+from hil_tests.rig.crowd import Crowd
 from hil_tests.rig.meter import MeterServer
 from hil_tests.rig.plant import Plant
+from hil_tests.rig.proxy import HOST, FaultProxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -37,6 +40,7 @@ NOISE_S = 3600
 NEED_WH = 60_000.0
 STAY_S = 600
 FAR_S = 1 << 40
+"""Never, in plant seconds."""
 EXCHANGE_MS = 100
 KEPT = 7200
 POLL_S = 0.02
@@ -53,6 +57,8 @@ class Second:
     base_pct: float
     phase_pct: float
     ev_pct: float
+    online: int
+    """Chargers that have a connection to the broker."""
     allowed_ma: tuple[int, ...]
     drawn_a: tuple[float, ...]
 
@@ -84,14 +90,25 @@ class LiveArea:
         lease_s: int = 60,
         meter_port: int = 0,
         meter_on: bool = True,
+        spoilt: bool = False,
+        crowd: bool = False,
     ) -> None:
+        """``spoilt``: the controller's wires lead through fault proxies; ``crowd``: each charger has a connection."""
         self.community, self.broker, self.lease_s, self.meter_on = community, broker, lease_s, meter_on
+        self.seed, self.spoilt = seed, spoilt
         self.config = folder / "area.toml"
         cars = waiting_cars(community.piles, seed, community.piles if plugged is None else plugged)
         self.plant = Plant(community, cars, flat_base_kw(community, seed), 0)
         self.chargers = Chargers(self.plant, seed)
         self.meter = MeterServer(meter_port)
-        self._link = Link(broker.host, broker.port, "rig-live", (f"taiqu/{AREA}/+/dn/#",))
+        self.meter_wire: FaultProxy
+        self.broker_wire: FaultProxy
+        self._link: Link | Crowd
+        if crowd:
+            self._link = Crowd(broker.host, broker.port, AREA, self.chargers.ids, seed)
+        else:
+            self._link = Link(broker.host, broker.port, "rig-live", (f"taiqu/{AREA}/+/dn/#",))
+        self._stack = ExitStack()
         self._lock = threading.Lock()
         self._seconds: deque[Second] = deque(maxlen=KEPT)
         self._told: deque[Told] = deque(maxlen=KEPT)
@@ -107,18 +124,23 @@ class LiveArea:
             self.meter.start()
         if not self.meter.port:
             raise ValueError("a meter that starts later needs its meter_port now")
-        where = (self.broker.host, self.broker.port)
+        meter_port, where = self.meter.port, (self.broker.host, self.broker.port)
+        if self.spoilt:
+            self.meter_wire = self._stack.enter_context(FaultProxy(HOST, self.meter.port, self.seed))
+            self.broker_wire = self._stack.enter_context(FaultProxy(*where, self.seed))
+            meter_port, where = self.meter_wire.port, (HOST, self.broker_wire.port)
         write_area(
-            self.config, self.community, self.chargers, self.meter.port, where,
+            self.config, self.community, self.chargers, meter_port, where,
             period_s=1.0, valley="[]", lease_s=self.lease_s,
         )  # fmt: skip
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over.set()
+        self.end()
         self._thread.join()
         self._link.close()
+        self._stack.close()
         self.meter.stop()
 
     # ------------------------------------------------------------------------------------------------ what one may do
@@ -128,10 +150,18 @@ class LiveArea:
             self.plant.extra_kw = percent_of_rating / 100.0 * self.community.rating_kva * BASE_PF
             return monotonic_ms()
 
-    def plug_in(self, piles: Iterable[int]) -> int:
-        """Let cars come home to these piles now. Returns when, real ms."""
+    def plug_in(self, piles: Iterable[int], need_wh: float = NEED_WH) -> int:
+        """Let cars come home to these piles now, and ask for so much. Returns when, real ms."""
+        at, plant = list(piles), self.plant
         with self._lock:
-            self.plant.cars.arrive_s[list(piles)] = self.plant.second
+            plant.cars.arrive_s[at], plant.cars.depart_s[at] = plant.second, FAR_S
+            plant.cars.need_wh[at], plant.delivered_wh[at] = need_wh, 0.0
+            return monotonic_ms()
+
+    def leave(self, piles: Iterable[int]) -> int:
+        """Let these cars drive away now. Returns when, real ms."""
+        with self._lock:
+            self.plant.cars.depart_s[list(piles)] = self.plant.second
             return monotonic_ms()
 
     # ----------------------------------------------------------------------------------------------- what one may ask
@@ -156,11 +186,19 @@ class LiveArea:
             for second in seconds:
                 if second.at_ms <= end_ms and holds(second):
                     return (second.at_ms - since_ms) / 1000
-            if self._crash is not None:
-                raise RuntimeError("the emulated area has ended") from self._crash
+            self.mind()
             if monotonic_ms() > end_ms:
                 raise TimeoutError(f"not within {within_s:g} s; last: {seconds[-1] if seconds else 'nothing'}")
             time.sleep(POLL_S)
+
+    def mind(self) -> None:
+        """Raise RuntimeError when the area has ended: nobody needs to wait for it any longer."""
+        if self._over.is_set():
+            raise RuntimeError("the emulated area has ended") from self._crash
+
+    def end(self) -> None:
+        """Let its second be the last."""
+        self._over.set()
 
     # ------------------------------------------------------------------------------------------------------ its thread
     def _run(self) -> None:
@@ -174,6 +212,7 @@ class LiveArea:
                 self._exchange(next_ms)
         except BaseException as err:
             self._crash = err
+            self.end()
             raise
 
     def _second(self) -> None:
@@ -189,11 +228,17 @@ class LiveArea:
                     bar.base_kva / rating * 100.0,
                     float(bar.i_a.max()) * VOLT * 3.0 / rating / 10.0,
                     bar.ev_kw / rating * 100.0,
+                    self._online_now(),
                     self.chargers.allowed_ma(),
                     tuple(self.plant.current_a.tolist()),
                 )
             )
         self.meter.show(bar, 1.0)
+
+    def _online_now(self) -> int:
+        if isinstance(self._link, Crowd):
+            return self._link.online
+        return len(self.chargers.ids) if self._link.connected else 0
 
     def _exchange(self, next_ms: int) -> None:
         """Let setpoints in for a while, and answer them: an acknowledgement does not wait for the next second."""
@@ -202,29 +247,38 @@ class LiveArea:
         with self._lock:
             self.chargers.within_ms = min(max(now_ms - next_ms + 1000, 0), 999)
             for topic, payload in self._link.take():
-                parts = topic.split("/")
-                if parts[4] == "set":
-                    self._told.append(Told(now_ms, parts[2], payload))
-                    self.chargers.obey(parts[2], payload)
+                self._hear(topic.split("/"), payload, now_ms)
             self._speak()
+
+    def _hear(self, parts: list[str], payload: bytes, now_ms: int) -> None:
+        if len(parts) == 5 and parts[4] == "set":
+            self._told.append(Told(now_ms, parts[2], payload))
+            self.chargers.obey(parts[2], payload)
+
+    def _back(self) -> list[int]:
+        """Chargers that have a connection, or have it again, since the last look."""
+        if isinstance(self._link, Crowd):
+            return [self.chargers.index[name] for name in self._link.back()]
+        was, self._online = self._online, self._link.connected
+        return list(range(len(self.chargers.ids))) if self._online and not was else []
 
     def _speak(self) -> None:
         """Telemetry and wishes; all of it again once the broker is back."""
-        online = self._link.connected
-        if online and not self._online:
-            self.chargers.speak_up()
+        if back := self._back():
+            self.chargers.speak_up(back)
             self._wish_s = 0.0
-        self._online = online
-        if not online:
+        if not self._link.connected:
             return
         for name, payload in self.chargers.telemetry():
             self._link.publish(f"taiqu/{AREA}/{name}/up/state", payload)
         again = time.monotonic() >= self._wish_s
         if again:
             self._wish_s = time.monotonic() + WISH_S
+        for gone in self._wishes.keys() - np.flatnonzero(self.plant.plugged).tolist():
+            del self._wishes[gone]
         for k in np.flatnonzero(self.plant.plugged).tolist():
             if again or k not in self._wishes:
-                wish = f'{{"v":1,"want_wh":{int(NEED_WH)},"depart_s":{int(time.time()) + STAY_S}}}'
+                wish = f'{{"v":1,"want_wh":{int(self.plant.cars.need_wh[k])},"depart_s":{int(time.time()) + STAY_S}}}'
                 wish = self._wishes.setdefault(k, wish)
                 self._link.publish(f"taiqu/{AREA}/{self.chargers.ids[k]}/up/wish", wish)
 
@@ -235,7 +289,7 @@ def waiting_cars(piles: int, seed: int, plugged: int) -> Cars:
     return replace(
         cars,
         arrive_s=np.where(np.arange(piles) < plugged, -1, FAR_S),
-        depart_s=np.full(piles, 2 * FAR_S),
+        depart_s=np.full(piles, FAR_S),
         need_wh=np.full(piles, NEED_WH),
         start_s=np.full(piles, 2.0),
     )

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from hil_tests.rig.plant import Busbar
 
 READY_S = 10.0
+HOLDING = 3
+"""Function code: read holding registers."""
 CLOSING_S = 0.02
 """What open connections get to be closed in, so that their clients see the end."""
 
@@ -42,6 +44,8 @@ class MeterServer:
         self._at = {name: number - first for number, _, _, name in golden["parameters"]}
         self._count: int = golden["registers"]
         self._words = [0] * self._count
+        self._serial_at: int = golden["serial"]["holding_register"]
+        self.serial = 20_260_115
         self.unit = unit
         self.port = port
         self.reads = 0
@@ -113,7 +117,7 @@ class MeterServer:
             simdata=(
                 [SimData(0, values=False, datatype=DataType.BITS)],
                 [SimData(0, values=False, datatype=DataType.BITS)],
-                [SimData(0, values=0, datatype=DataType.REGISTERS)],
+                [SimData(self._serial_at, values=[0, 0], datatype=DataType.REGISTERS)],
                 [SimData(0, values=[0] * self._count, datatype=DataType.REGISTERS)],
             ),
             action=self._answer,
@@ -131,10 +135,13 @@ class MeterServer:
         await asyncio.sleep(CLOSING_S)
 
     async def _answer(
-        self, _function: int, start: int, address: int, count: int, registers: list[int], values: object
+        self, function: int, start: int, address: int, count: int, registers: list[int], values: object
     ) -> None:
         if self.mute:
             raise asyncio.CancelledError  # ends the request's own task: it is never answered, not even later
+        if function == HOLDING:
+            registers[address - start : address - start + 2] = [self.serial >> 16, self.serial & 0xFFFF]
+            return
         if values is None and count > 2:
             self.reads += 1
         words = self._words

@@ -10,7 +10,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -23,6 +22,7 @@ from edge.clock import monotonic_ms
 from hil_tests.rig.area import AREA, write_area
 from hil_tests.rig.chargers import Chargers
 from hil_tests.rig.community import END_S, START_S, VOLT, Cars, Community, sample_cars
+from hil_tests.rig.daemon import CONTROLLER
 from hil_tests.rig.meter import MeterServer
 from hil_tests.rig.plant import Plant
 from hil_tests.rig.verdict import Recorder
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-CONTROLLER = (sys.executable, "-P", "-m", "tools.cli", "run")
-"""The controller is a process of its own: the daemon as a gateway runs it."""
 CYCLE_S = 10
 """Simulated seconds between two ticks of the controller."""
 CONNECT_MS = 4_000
@@ -87,8 +85,19 @@ def play_uncontrolled(night: Night) -> Recorder:
 class ControlledNight:
     """A night under a real controller. Use as a context manager, then ``play``."""
 
-    def __init__(self, night: Night, broker: Address, folder: Path, meter_port: int = 0) -> None:
+    def __init__(
+        self,
+        night: Night,
+        broker: Address,
+        folder: Path,
+        meter_port: int = 0,
+        *,
+        cycle_s: int = CYCLE_S,
+        options: tuple[str, ...] = (),
+    ) -> None:
+        """``cycle_s``: simulated seconds between two ticks; ``options``: more for the controller's command line."""
         self.night, self.broker, self.folder = night, broker, folder
+        self.cycle_s, self.options = cycle_s, options
         self.plant = night.plant()
         self.recorder = Recorder(self.plant, night.rated_a())
         self.chargers = Chargers(self.plant, night.seed)
@@ -116,7 +125,7 @@ class ControlledNight:
             self.chargers,
             self.meter.port,
             (self.broker.host, self.broker.port),
-            period_s=float(CYCLE_S),
+            period_s=float(self.cycle_s),
         )
         for link in (self.fleet, self.app):
             end_ms = monotonic_ms() + CONNECT_MS
@@ -126,7 +135,10 @@ class ControlledNight:
                 link.pump(monotonic_ms() + 20)
         host, port = self._listener.getsockname()
         self._process = subprocess.Popen(
-            [*CONTROLLER, str(area), "--clock", f"{host}:{port}", "--journal", str(self.folder / "journal.jsonl")],
+            [
+                *(*CONTROLLER, str(area), "--clock", f"{host}:{port}"),
+                *("--journal", str(self.folder / "journal.jsonl"), *self.options),
+            ],
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
@@ -164,11 +176,11 @@ class ControlledNight:
         """Play the night to its end. ``progress`` is called once a step with the plant and the loading in %."""
         rating = float(self.night.community.rating_kva)
         while self.plant.second < self.night.end_s:
-            for _ in range(CYCLE_S):
+            for _ in range(self.cycle_s):
                 self.chargers.before_second()
                 bar = self.plant.step()
                 self.recorder.note(bar)
-            self.meter.show(bar, CYCLE_S)
+            self.meter.show(bar, self.cycle_s)
             self._speak()
             self._grant()
             self._obey()
@@ -217,6 +229,12 @@ class ControlledNight:
                 self.chargers.obey(parts[2], payload)
         self.app.pump(0)
         self._step += 1
+
+    @property
+    def pid(self) -> int:
+        """The controller's process id."""
+        assert self._process is not None
+        return self._process.pid
 
     def lost_steps(self) -> int:
         """Steps in which a marker or an announced message did not arrive, here or there; 0 on a sound broker."""

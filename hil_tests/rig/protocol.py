@@ -98,8 +98,9 @@ class Rules:
     tick_ms: int = 30_000
     """How finely time is cut; within a tick anything may happen in any order."""
     chargers: int = 2
-    in_flight: int = 2
-    """So many messages to a charger, and from it, may be on their way at once."""
+    up: int = 1
+    down: int = 1
+    """So many messages of a charger, and to it, may be on their way at once: two can overtake each other."""
     reboots: int = 1
     """So many times each charger may start anew."""
     from_receipt: bool = False
@@ -158,7 +159,7 @@ def steps(world: World, rules: Rules) -> Iterator[tuple[str, World]]:
 def _charger_steps(world: World, k: int, rules: Rules) -> Iterator[tuple[str, World]]:
     pile = world.piles[k]
     said = Said(pile.boot, 0, pile.seq, allowed_ma(pile), max(pile.left_ms, 0))
-    for up in _with(world.up[k], said, rules.in_flight):
+    for up in _with(world.up[k], said, rules.up):
         yield f"{k} speaks", world._replace(up=_put(world.up, k, up))
     for told in world.down[k]:
         new = _obey(pile, told, rules)
@@ -219,7 +220,7 @@ def _send(world: World, k: int, ma: int, rules: Rules) -> Iterator[tuple[str, Wo
     entry = (book.seq + 1, ma, ledger.lease_end_ms(0, LEASE_MS))
     books = _put(world.books, k, book._replace(set_ma=ma, seq=book.seq + 1, sent=(*above, entry)))
     told = Told(said.boot, said.age, book.seq + 1, ma)
-    for down in _with(world.down[k], told, rules.in_flight):
+    for down in _with(world.down[k], told, rules.down):
         yield f"controller sends {k}: {told}", world._replace(books=books, down=_put(world.down, k, down))
 
 
@@ -257,26 +258,44 @@ def _put(row: tuple[T, ...], k: int, value: T) -> tuple[T, ...]:
 
 
 # --------------------------------------------------------------------------------------------------------- the search
-def small(world: World) -> World:
+def small(world: World, rules: Rules) -> World:
     """The same world with sequence numbers that keep only their order, charger by charger."""
-    rows = [_renumbered(*row) for row in zip(world.piles, world.up, world.down, world.books, strict=True)]
-    rows.sort(key=lambda row: (*row[:3], row[3].said or (), row[3][1:]))  # chargers are alike
+    rows = [
+        _renumbered(*_alive(*row, rules)) for row in zip(world.piles, world.up, world.down, world.books, strict=True)
+    ]
+    if len(rows) > 1:  # chargers are alike
+        rows.sort(key=lambda row: (row[0], sorted(row[1]), sorted(row[2]), row[3].said or (), row[3][1:]))
     piles, up, down, books = zip(*rows, strict=True)
-    return World(piles, tuple(map(frozenset, up)), tuple(map(frozenset, down)), books, world.given)
+    return World(piles, up, down, books, world.given)
+
+
+def _alive(
+    pile: Pile, up: frozenset[Said], down: frozenset[Told], book: Book, rules: Rules
+) -> tuple[Pile, frozenset[Said], frozenset[Told], Book]:
+    """Without the messages that were overtaken: in a charger's last run nothing brings their turn again."""
+    if pile.boot > rules.reboots:
+        if any(m.seq <= pile.seq for m in down):
+            down = frozenset(m for m in down if m.seq > pile.seq)
+        said = book.said
+        if said is not None and up and all(m.boot == said.boot for m in up):
+            up = frozenset(m for m in up if (-m.age, m.seq) > (-said.age, said.seq))
+    return pile, up, down, book
 
 
 def _renumbered(
     pile: Pile, up: frozenset[Said], down: frozenset[Told], book: Book
-) -> tuple[Pile, tuple[Said, ...], tuple[Told, ...], Book]:
+) -> tuple[Pile, frozenset[Said], frozenset[Told], Book]:
     said = book.said
     used = {0, pile.seq, book.seq, *(m.seq for m in up), *(m.seq for m in down), *(s[0] for s in book.sent)}
     if said is not None:
         used.add(said.seq)
+    if max(used) < len(used):
+        return pile, up, down, book  # without a gap already
     rank = {seq: at for at, seq in enumerate(sorted(used))}
     return (
         pile._replace(seq=rank[pile.seq]),
-        tuple(sorted(m._replace(seq=rank[m.seq]) for m in up)),
-        tuple(sorted(m._replace(seq=rank[m.seq]) for m in down)),
+        frozenset(m._replace(seq=rank[m.seq]) for m in up),
+        frozenset(m._replace(seq=rank[m.seq]) for m in down),
         Book(
             None if said is None else said._replace(seq=rank[said.seq]), book.heard, book.set_ma, rank[book.seq],
             tuple((rank[s], ma, ends_ms) for s, ma, ends_ms in book.sent),
@@ -297,13 +316,13 @@ class Found:
 
 def search(rules: Rules, most: int = 10_000_000, progress: Callable[[int], None] | None = None) -> Found:
     """Look at every reachable state, nearest first; stop at the first that is broken, or after ``most``."""
-    first = small(start(rules))
+    first = small(start(rules), rules)
     came: dict[World, tuple[World, str] | None] = {first: None}
     queue = deque([first])
     while queue:
         world = queue.popleft()
         for name, after in steps(world, rules):
-            new = small(after)
+            new = small(after, rules)
             if new in came:
                 continue
             came[new] = (world, name)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from edge import planner
-from edge.core import control, guard
+from edge.core import control, guard, watch
 from edge.core.model import CHARGING, FINISHED, UNPLUGGED, WAITING, Charger, Meter, Place, Settings, Snapshot
 from hil_tests.rig.cases import NIGHT_S, PRICE_CHEAP, PRICE_DEAR
 from hil_tests.rig.community import VALLEY_S, Floats, Ints
@@ -105,7 +105,8 @@ class Table:
         """(the most energy, Wh; the least that much energy can cost)."""
         cars = self.night.cars
         slot_wh = np.asarray(cars.max_a * SLOT_WH_PER_A, dtype=np.float64)
-        args = (self.first, self.last, cars.need_wh, slot_wh, self.room_w * SLOT_S / 3600.0)
+        rooms = [(self.room_w * SLOT_S / 3600.0, -1)]
+        args = (self.first, self.last, cars.need_wh, slot_wh, np.zeros_like(self.first), rooms)
         best = max_energy_wh(*args)
         cheap = max_energy_wh(*args, open_slots=self.cheap)
         return best, (cheap * PRICE_CHEAP + (best - cheap) * PRICE_DEAR) / 1000.0
@@ -222,9 +223,9 @@ class Ours:
         night = table.night
         limit_w = table.limit_w
         # One limit: phases never bind, and a watt is a volt-ampere.
-        self.settings = Settings(round(limit_w / 0.8), FAR_MA, 0, SLOT_S * 1000, 60_000, 1)
+        self.settings = Settings(round(limit_w / 0.8), FAR_MA, 0, SLOT_S * 1000, 60_000, 1, False)
         self.places = (Place(0, 1, True, -1),)
-        self.control, self.guard = control.start(), guard.start(-(10**9))
+        self.control, self.guard = control.start(), watch.start(-(10**9))
         self.proposal = planner.Proposal()
         case = night.case
         usual_h, depart_h = usual_evening()
@@ -246,8 +247,9 @@ class Ours:
             now_ms = t * SLOT_S * 1000 + sub * SUBSTEP_MS
             shot = self._snapshot(t, now_ms, left_wh, pilot)
             began = time.perf_counter()
-            self.control, commands = control.step(self.control, shot, self.settings, now_ms)
-            self.guard, commands = guard.vet(self.guard, shot, commands, self.settings, now_ms)
+            self.guard, shown = watch.look(self.guard, shot, self.settings, now_ms)
+            self.control, commands = control.step(self.control, shown, self.settings, now_ms)
+            commands = guard.vet(self.guard, shown, commands, self.settings)
             self.steps_ms.append((time.perf_counter() - began) * 1000.0)
             pilot = np.array([command.ma // 1000 for command in commands], dtype=np.int64)
         return pilot
@@ -256,7 +258,8 @@ class Ours:
         table, cars, plan = self.table, self.table.night.cars, self.proposal
         draw_w = int(pilot.sum()) * VOLT
         total = int(table.base_w[t]) + draw_w
-        meter = Meter(now_ms, total, total, 0, (draw_w // VOLT * 1000,) * 3, (VOLT * 1000,) * 3)
+        each_ma = max(draw_w, total // 3) // VOLT * 1000  # one busbar without phases: each carries all that is drawn
+        meter = Meter(now_ms, total, total, 0, (each_ma,) * 3, (VOLT * 1000,) * 3, None, now_ms, "")
         here = (table.first <= t) & (t < table.last)
         rows = []
         for k, name in enumerate(table.night.ids):

@@ -19,6 +19,24 @@ MET_WITHIN_WH = 110.0
 NIGHT_MIN = (22 * 60, 32 * 60)
 
 
+def phase_minutes(rows: list[Floats]) -> Floats:
+    """1-min means of what three phases carried second by second, shape (minutes, 3)."""
+    return _minutes(np.asarray(rows, dtype=np.float64).reshape(-1, 3))
+
+
+def phase_minutes_over(flow_a: list[Floats], base_a: list[Floats], limit_a: float) -> int:
+    """Minutes in which a phase's current is above its limit although residents alone are not above it there."""
+    over = (phase_minutes(flow_a) > limit_a) & (phase_minutes(base_a) <= limit_a)
+    return int(over.any(axis=1).sum())
+
+
+def _minutes(seconds: Floats) -> Floats:
+    """1-min means; the rest of a last, broken minute is left out."""
+    whole = len(seconds) // 60
+    means: Floats = seconds[: whole * 60].reshape(whole, 60, *seconds.shape[1:]).mean(axis=1)
+    return means
+
+
 @dataclass(slots=True)
 class Recorder:
     """Collects one night second by second and judges it minute by minute."""
@@ -63,20 +81,7 @@ class Recorder:
 
     def minutes(self, values: list[float]) -> Floats:
         """1-min means of a per-second series; the rest of a last, broken minute is left out."""
-        whole = len(values) // 60 * 60
-        means: Floats = np.asarray(values[:whole], dtype=np.float64).reshape(-1, 60).mean(axis=1)
-        return means
-
-    def phase_minutes_over(self, limit_pct: float) -> int:
-        """Minutes in which a phase's current is above its limit although residents alone are not above it there."""
-        whole = len(self.phases_a) // 60 * 60
-
-        def means(rows: list[Floats]) -> Floats:
-            pct: Floats = np.asarray(rows[:whole]).reshape(-1, 60, 3).mean(axis=1) / self.rated_a * 100.0
-            return pct
-
-        over = (means(self.phases_a) > limit_pct) & (means(self.base_phases_a) <= limit_pct)
-        return int(over.any(axis=1).sum())
+        return _minutes(np.asarray(values, dtype=np.float64))
 
     def met(self) -> list[bool]:
         """Which requests were met."""
@@ -102,7 +107,9 @@ class Recorder:
             "peak_phase_pct": round(float(phase.max()), 2),
             "minutes_over_limit": int(over.sum()),
             "minutes_over_limit_night": int((over & night).sum()),
-            "minutes_over_phase": self.phase_minutes_over(limit_pct),
+            "minutes_over_phase": phase_minutes_over(
+                self.phases_a, self.base_phases_a, self.rated_a * limit_pct / 100.0
+            ),
             "requests": len(plant.cars.phase),
             "requests_met": sum(self.met()),
             "energy_requested_kwh": round(asked / 1000.0, 1),

@@ -10,9 +10,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
-import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,7 +20,21 @@ import pytest
 
 from drivers.broker import HOST, BrokerChild, Kind, find_mosquitto
 from edge.clock import monotonic_ms
+from hil_tests.rig.daemon import BARE, CONTROLLER, Daemon
 from hil_tests.rig.live import LiveArea, Second
+from hil_tests.rig.stopwatch import (
+    BOOT_S,
+    FIRST_CARS,
+    LATE_CARS,
+    LIMIT_PCT,
+    Place,
+    after,
+    at_fallback,
+    charges,
+    is_off,
+    one_charges,
+    play_step,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,49 +45,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.realtime
 
-LIMIT_PCT = 80.0
-BOOT_S = 100.0
-"""Start-up waits 62 s for leases of an earlier controller; the rest is for a slow machine."""
 SHORT_LEASE_S = 15
-FIRST_CARS = 8
-LATE_CARS = range(FIRST_CARS, 16)
-
-
-class Daemon:
-    """``python -m edge area.toml`` and what it said."""
-
-    def __init__(self, config: Path) -> None:
-        self.log = config.with_name("controller.log")
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "edge", str(config)], stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
-
-    def words(self) -> str:
-        """All it has said."""
-        return self.log.read_text(encoding="utf-8")
-
-    def await_words(self, *words: str, within_s: float) -> None:
-        """Wait until it has said all of these."""
-        end_ms = monotonic_ms() + round(within_s * 1000)
-        while missing := [w for w in words if w not in self.words()]:
-            if monotonic_ms() > end_ms:
-                raise TimeoutError(f"it never said {missing}: {self.words()}")
-            time.sleep(0.05)
-
-    def end(self) -> None:
-        """Whatever its state, it is gone."""
-        self.process.kill()
-        self.process.wait()
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """One area, its broker and its controller."""
-
-    area: LiveArea
-    broker: BrokerChild
-    daemon: Daemon
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,26 +86,6 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def at_fallback(second: Second) -> bool:
-    """Every charger allows its fallback and no more, which is 0 A here."""
-    return not any(second.allowed_ma)
-
-
-def is_off(second: Second) -> bool:
-    """And the cars have followed, which takes them up to 5 s: no EV load."""
-    return at_fallback(second) and second.ev_pct == 0.0
-
-
-def charges(pct: float) -> Callable[[Second], bool]:
-    """Cars are allowed to draw, and do: at least this share of the rating."""
-    return lambda second: any(second.allowed_ma) and second.ev_pct >= pct
-
-
-def late_car_charges(second: Second) -> bool:
-    """A car that came home after the fault is charged: control is back."""
-    return any(second.drawn_a[k] > 0.0 for k in LATE_CARS)
-
-
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """Three areas: a whole life from nothing to SIGTERM, a broker that dies, a meter that falls silent."""
@@ -144,8 +94,8 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         def folder(name: str) -> Path:
             return tmp_path_factory.mktemp(name)
 
-        def run(area: LiveArea) -> Daemon:
-            daemon = Daemon(area.config)
+        def run(area: LiveArea, command: tuple[str, ...] = CONTROLLER) -> Daemon:
+            daemon = Daemon(area.config, command=command)
             stack.callback(daemon.end)
             return daemon
 
@@ -154,7 +104,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
         absent = BrokerChild(kind(), free_port())
         life = LiveArea(absent, folder("life"), plugged=FIRST_CARS, meter_port=free_port(), meter_on=False)
-        life_place = Place(stack.enter_context(life), absent, run(life))
+        life_place = Place(stack.enter_context(life), absent, run(life, BARE))
         brokers = [stack.enter_context(BrokerChild.start(kind())) for _ in range(2)]
         areas = [
             LiveArea(brokers[0], folder("broker"), plugged=FIRST_CARS, lease_s=SHORT_LEASE_S),
@@ -174,7 +124,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         yield Stage(
             broker_place,
             one_by_one.submit(play_start, life_place),
-            one_by_one.submit(play_step, life_place),
+            one_by_one.submit(play_step, life),
             one_by_one.submit(play_stop, life_place),
             beside().submit(play_silent_meter, meter_place),
             waited,
@@ -188,16 +138,6 @@ def play_start(place: Place) -> tuple[float, list[Second]]:
     first_s = area.reaction_s(charges(0.5), begun_ms, BOOT_S)
     area.reaction_s(charges(6.5), begun_ms, BOOT_S + 60)
     return first_s, area.history()
-
-
-def play_step(place: Place) -> tuple[float, float]:
-    """Add 20 % of the rating to the residents; return (highest loading, when it was last above the limit)."""
-    area = place.area
-    since_ms = area.base_step(20.0)
-    area.reaction_s(lambda second: second.at_ms >= since_ms + 17_000, since_ms, 20)
-    after = area.history(since_ms)
-    over = [second.at_ms for second in after if second.loading_pct > LIMIT_PCT]
-    return max(second.loading_pct for second in after), ((over[-1] if over else since_ms) - since_ms) / 1000
 
 
 def play_stop(place: Place) -> Stop:
@@ -223,7 +163,7 @@ def play_silent_meter(place: Place) -> tuple[float, float]:
     off_s = area.reaction_s(is_off, monotonic_ms(), 60)
     area.plug_in(LATE_CARS)
     area.meter.mute = False
-    return off_s, area.reaction_s(late_car_charges, monotonic_ms(), 120)
+    return off_s, area.reaction_s(one_charges(LATE_CARS), monotonic_ms(), 120)
 
 
 def note(record_property: Record, what: str, seconds: float) -> None:
@@ -232,7 +172,7 @@ def note(record_property: Record, what: str, seconds: float) -> None:
     sys.stdout.write(f"{what}: {seconds:.1f} s\n")
 
 
-def test_a_dead_broker_is_survived(stage: Stage, record_property: Record) -> None:
+def test_broker_dead_is_survived(stage: Stage, record_property: Record) -> None:
     """Broker killed: chargers fall back when their leases end; broker back: the same controller charges again."""
     place = stage.broker_place
     area, process = place.area, place.daemon.process
@@ -240,7 +180,7 @@ def test_a_dead_broker_is_survived(stage: Stage, record_property: Record) -> Non
     place.broker.kill()
     dead_ms = monotonic_ms()
     fallback_s = area.reaction_s(at_fallback, dead_ms, SHORT_LEASE_S + 10)
-    area.reaction_s(lambda second: second.at_ms >= dead_ms + 10_000, dead_ms, 12)
+    area.reaction_s(after(dead_ms, 10), dead_ms, 12)
     place.daemon.await_words("nobody listens there", within_s=10)
     place.broker.restart()
     area.plug_in(LATE_CARS)
@@ -252,7 +192,7 @@ def test_a_dead_broker_is_survived(stage: Stage, record_property: Record) -> Non
     assert "Traceback" not in place.daemon.words()
 
 
-def test_a_killed_controller_leaves_the_chargers_to_their_leases(stage: Stage, record_property: Record) -> None:
+def test_controller_killed_leaves_the_chargers_to_their_leases(stage: Stage, record_property: Record) -> None:
     """SIGKILL of the controller: every charger is at its fallback when its lease ends, with nobody telling it."""
     area = stage.broker_place.area
     area.reaction_s(charges(0.5), monotonic_ms(), BOOT_S)
@@ -265,7 +205,7 @@ def test_a_killed_controller_leaves_the_chargers_to_their_leases(stage: Stage, r
     assert area.told(dead_ms + 200) == []
 
 
-def test_it_waits_for_meter_and_broker_and_says_so(stage: Stage) -> None:
+def test_meter_and_broker_absent_at_the_start_are_waited_for(stage: Stage) -> None:
     """Started before meter and broker exist, the controller names each, once, and begins when they come."""
     assert stage.waited.count("nobody listens there (connection refused). Is the broker running?") == 1
     assert stage.waited.count("no connection. Check address, cable and that Modbus TCP is enabled") == 1
@@ -282,7 +222,7 @@ def test_cars_charge_after_the_start_and_the_limit_holds(stage: Stage, record_pr
     assert max(second.phase_pct for second in seconds) <= LIMIT_PCT
 
 
-def test_a_base_step_is_back_under_the_limit(stage: Stage, record_property: Record) -> None:
+def test_base_step_is_back_under_the_limit(stage: Stage, record_property: Record) -> None:
     """Residents take 20 % of the rating more at once: loading passes the limit and is back under it within 15 s."""
     peak_pct, back_s = stage.step.result()
     note(record_property, f"+20 % base step (to {peak_pct:.1f} %) -> back under the limit", back_s)
@@ -290,7 +230,7 @@ def test_a_base_step_is_back_under_the_limit(stage: Stage, record_property: Reco
     assert 0 < back_s <= 15
 
 
-def test_sigterm_lowers_everybody_before_it_ends(stage: Stage, record_property: Record) -> None:
+def test_controller_stopped_lowers_everybody_before_it_ends(stage: Stage, record_property: Record) -> None:
     """SIGTERM: exit code 0 within 3 s, and each charging charger was told to stop, not left to its lease of 60 s."""
     stop = stage.stop.result()
     note(record_property, "SIGTERM -> the controller has ended", stop.took_s)
@@ -304,7 +244,7 @@ def test_sigterm_lowers_everybody_before_it_ends(stage: Stage, record_property: 
     assert stop.told_ma == dict.fromkeys(stop.charging_before, 0)
 
 
-def test_a_silent_meter_stops_the_cars(stage: Stage, record_property: Record) -> None:
+def test_meter_silent_stops_the_cars(stage: Stage, record_property: Record) -> None:
     """Meter silent: no EV load within 30 s; meter back: charging again."""
     off_s, again_s = stage.meter.result()
     note(record_property, "meter silent -> no EV load", off_s)

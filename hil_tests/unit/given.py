@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from edge.core import control, guard
+from edge.core import control, guard, watch
 from edge.core.model import CHARGING, MIN_MA, NEVER, Charger, Command, Feeder, Meter, Place, Settings, Snapshot
 from edge.core.sheet import Unit
 
 RATED_VA = 1_000_000
 RATED_MA = 1_500_000
 MV = 220_000
-SETTINGS = Settings(RATED_VA, RATED_MA, 15, 1000, 60_000, 5)
+SETTINGS = Settings(RATED_VA, RATED_MA, 15, 1000, 60_000, 5, False)
+LINE_VA, LINE_MA = 785_000, 1_177_500
+"""80 % of 1000 kVA and of 1500 A less the margin of 1.5 points: written out, not computed. What is given ends here."""
+CUT_VA, CUT_MA = 789_000, 1_183_500
+"""0.4 points above that: what is cut begins here."""
 HOUR_MS = 3_600_000
 FAR_MS = 1000 * HOUR_MS
+NEED_MS = 9000 * HOUR_MS // (32 * 220)
+"""What 9 kWh take at 32 A."""
 
 WIRINGS = ((1, 1, True), (2, 1, True), (4, 1, True), (7, 3, True), (7, 1, False))
 """(phases, lines, known): what chargers in a community are like."""
@@ -22,9 +28,24 @@ PLACES = tuple(Place(*wiring, feeder) for feeder in (-1, 0, 1) for wiring in WIR
 
 
 def meter(at_ms: int = 0, s_va: int = 0, ma: tuple[int, int, int] | None = None, mv: int = MV) -> Meter:
-    """A reading; the phase currents follow from the apparent power unless given."""
+    """A reading; the phase currents follow from the apparent power unless given. Its energy counter moves with time."""
     each = s_va * 1_000_000 // (3 * MV)
-    return Meter(at_ms, s_va, s_va * 95 // 100, s_va * 31 // 100, ma or (each, each, each), (mv, mv, mv))
+    q_var = s_va * 31 // 100
+    return Meter(at_ms, s_va, s_va * 95 // 100, q_var, ma or (each, each, each), (mv, mv, mv), None, max(at_ms, 0), "")
+
+
+def roomy(s_va: int) -> tuple[int, int, int]:
+    """Phase currents an eighth below those of an even load: the total binds, no phase does."""
+    each = s_va * 1_000_000 // (3 * MV) * 7 // 8
+    return each, each, each
+
+
+def vet(
+    state: watch.State, shot: Snapshot, commands: tuple[Command, ...], row: Settings, now_ms: int
+) -> tuple[watch.State, tuple[Command, ...]]:
+    """One tick of the guard: it looks, then it vets."""
+    state, shown = watch.look(state, shot, row, now_ms)
+    return state, guard.vet(state, shown, commands, row)
 
 
 def place(phases: int = 1, lines: int = 1, known: bool = True, feeder: int = -1) -> int:
@@ -88,7 +109,7 @@ def _seen(row: Feeder, k: int, chargers: tuple[Charger, ...], reading: Meter | N
         for p, own in enumerate(row.meter)
     ]
     at_ms = 0 if reading is None else reading.at_ms
-    return row._replace(meter=Meter(at_ms, sum(ma) * MV // 1_000_000, 0, 0, tuple(ma), (MV, MV, MV)))
+    return row._replace(meter=meter(at_ms, sum(abs(x) for x in ma) * MV // 1_000_000, (ma[0], ma[1], ma[2])))
 
 
 def awake(at_ms: int = 0, *chargers: Charger, feeders: int = 0) -> control.State:
@@ -101,6 +122,26 @@ def awake(at_ms: int = 0, *chargers: Charger, feeders: int = 0) -> control.State
     )
     seen = (control.Seen(at_ms, (), NEVER),) * feeders
     return control.State(**{**control.start()._asdict(), "sample_ms": at_ms, "units": units, "feeders": seen})
+
+
+def steps(shots: list[Snapshot], row: Settings = SETTINGS) -> list[tuple[Command, ...]]:
+    """Play one snapshot a second from an empty state; the commands of each."""
+    state, out = awake(feeders=len(shots[0].feeders)), []
+    for k, shot in enumerate(shots):
+        state, commands = control.step(state, shot, row, (k + 1) * 1000)
+        out.append(commands)
+    return out
+
+
+def agreed(
+    chargers: tuple[Charger, ...],
+    s_va: int,
+    samples: int = 5,
+    ma: tuple[int, int, int] | None = None,
+    **more: Any,  # noqa: ANN401 - fields of a snapshot
+) -> tuple[Command, ...]:
+    """The commands after ``samples`` equal readings one second apart."""
+    return steps([snapshot(chargers, meter((k + 1) * 1000, s_va, ma), **more) for k in range(samples)])[-1]
 
 
 class Area:
@@ -120,7 +161,7 @@ class Area:
         self.meter_ok = True
         self.reading: Meter | None = None
         self.control = awake()
-        self.guard: guard.State = guard.start(-100_000)
+        self.guard: watch.State = watch.start(-100_000)
         self.commands: dict[str, Command] = {}
         self.wishes: dict[str, Command] = {}
 
@@ -147,11 +188,13 @@ class Area:
                 self.reading = self.true_meter()
             view = tuple(self.chargers[k] for k in sorted(self.chargers))
             shot = snapshot(view, self.reading, self.limit, self.feeders)
-            self.control, wishes = control.step(self.control, shot, self.settings, self.now_ms)
-            self.guard, commands = guard.vet(self.guard, shot, wishes, self.settings, self.now_ms)
+            self.guard, shown = watch.look(self.guard, shot, self.settings, self.now_ms)
+            seen = watch.for_control(self.guard, shown)
+            self.control, wishes = control.step(self.control, seen, self.settings, self.now_ms)
+            commands = guard.vet(self.guard, shown, wishes, self.settings)
             self.wishes = {c.id: c for c in wishes}
             self.commands = {c.id: c for c in commands}
-            if self.guard.mode != guard.STARTING:
+            if self.guard.mode != watch.STARTING:
                 self._obey()
 
     def _obey(self) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from drivers.broker import BrokerChild
 from edge.memory import Memory, MemoryFile
+from edge.vault import Vault
 from hil_tests.rig.meter import MeterServer
 from hil_tests.rig.plant import Busbar
 from tools.cli import main
@@ -190,6 +191,20 @@ def test_check_live_names_silent_meter_and_absent_broker(
     assert f"broker 127.0.0.1:{closed_port}" in err[1]
 
 
+def test_check_live_reads_the_meters_of_feeders_too(
+    area: Callable[..., Path], capsys: pytest.CaptureFixture[str], closed_port: int
+) -> None:
+    """Of two feeders one has a meter, which is silent: it is named with its feeder, the other is passed over."""
+    feeders = '[[feeders]]\nid = "south"\nlimit_a = 200\n[[feeders]]\nid = "north"\nlimit_a = 200\n'
+    own = f'[feeders.meter]\nmodel = "eastron_sdm630"\ntcp = "127.0.0.1:{closed_port}"\nunit = 7\n[[chargers]]'
+    path = area("[[chargers]]", feeders + own, meter=closed_port, broker=closed_port)
+    assert main(["check", str(path), "--live"]) == 2
+    err = capsys.readouterr().err.strip().splitlines()
+    assert len(err) == 3
+    assert f"meter 127.0.0.1:{closed_port} unit 1" in err[0]
+    assert f"the meter of feeder north: meter 127.0.0.1:{closed_port} unit 7" in err[1]
+
+
 def test_check_live_names_a_meter_that_does_not_answer(
     area: Callable[..., Path], capsys: pytest.CaptureFixture[str], closed_port: int
 ) -> None:
@@ -291,6 +306,24 @@ def test_wrong_option_is_exit_code_2() -> None:
 def test_run_refuses_an_unwritable_journal(area: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     """A journal that cannot be opened is said before anything is controlled."""
     assert "/proc/nowhere/journal" in fails(capsys, "run", str(area()), "--journal", "/proc/nowhere/journal")
+
+
+def test_run_refuses_a_state_folder_that_is_a_file(
+    area: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A state folder that cannot be one is said before anything is controlled."""
+    path = area()
+    assert str(path) in fails(capsys, "run", str(path), "--state", str(path))
+
+
+def test_run_refuses_the_state_of_another_area(
+    area: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One folder for two areas is one line that says whose it is."""
+    folder = tmp_path / "state"
+    folder.mkdir()
+    Vault(folder / "epoch.json", "epoch").save({"area": "east", "epoch": 3})
+    assert "is the state of area east, not west" in fails(capsys, "run", str(area()), "--state", str(folder))
 
 
 def test_example_passes_its_own_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

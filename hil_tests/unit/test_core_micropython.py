@@ -39,10 +39,10 @@ def played_here() -> str:
 
 
 def test_scenario_reaches_what_matters() -> None:
-    """The recording is worth comparing: every mode, stops and starts, and nearly every reason control can give."""
+    """The recording is worth comparing: HOLD, SAFE, the way back, stops, starts, nearly every reason of control."""
     ticks = [line.split(" ", 2) for line in played_here().splitlines()]
-    told = [(mode, literal_eval(rest)) for _, mode, rest in ticks if mode in "123" and rest.startswith("[")]
-    assert {mode for mode, _ in told} == {"1", "2", "3"}
+    told = [(mode, literal_eval(rest)) for _, mode, rest in ticks if mode in "12345" and rest.startswith("[")]
+    assert {mode for mode, _ in told} == {"1", "2", "4", "5"}
     assert "verdict" in played_here()
     rows = [row for _, tick in told for row in tick]
     assert sum(ma == 0 for ma, *_ in rows) > 500

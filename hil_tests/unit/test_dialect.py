@@ -132,7 +132,7 @@ def test_emulated_charger_keeps_what_it_is_told_and_says_so() -> None:
         assert (state.slots, state.late_ma) == (slots, 0)
         setpoint = Setpoint("p001", 1, 1, state.boot, state.tick_ms, 0, 60_000, 6000, 3600, 36_000)
         chargers.obey("p001", encode(setpoint).encode())
-        chargers.speak_up()
+        chargers.speak_up([0, 1])
         said = heard(chargers)
         states = [said["p001"], said["p002"]]
         assert [(one.seq, one.slots, one.late_ma) for one in states if isinstance(one, ChargerState)] == [

@@ -12,6 +12,7 @@ import pytest
 from edge import config as cfg
 from edge.clock import Moment
 from edge.config import ChargerConfig, ChargingConfig
+from edge.core import obey
 from edge.core.lease import turn_of
 from edge.core.ledger import at_once
 from edge.core.model import CHARGING, FINISHED, UNPLUGGED, WAITING, Charger, Command, Meter, Place
@@ -236,7 +237,8 @@ class Quiet:
 
     def read(self, now_ms: int) -> Meter:
         """A quiet transformer."""
-        return Meter(now_ms, 6600, 6000, 1000, (10_000, 10_000, 10_000), (220_000, 220_000, 220_000))
+        volts = (220_000, 220_000, 220_000)
+        return Meter(now_ms, 6600, 6500, 1000, (10_000, 10_000, 10_000), volts, None, now_ms, "")
 
     def take(self) -> list[Message]:
         """Silence."""
@@ -383,6 +385,22 @@ def test_safe_leaves_chargers_to_their_turns() -> None:
     street.say(epoch=5, plug=CHARGING, allowed_ma=6000, ma=(6000, 0, 0))
     assert street.tell(0, renew=False) == []
     assert len(street.tell(0)) == 1
+
+
+def test_who_takes_its_turn_or_its_late_fallback_is_not_deaf() -> None:
+    """Told 0 A long ago, and drawing 6 A by itself as it should: no telegram of it is evidence; 7 A would be."""
+    for street, late_ma in (
+        (Street(late=None, slots=4, fallback_ma=6000, says_slots=4), 0),
+        (Street(late=EVENING), 6000),
+    ):
+        street.say(late_ma=0).tell()
+        for ma, code in ((6000, 0), (7000, 1)):
+            seen = obey.start()
+            for _ in range(3):
+                street.wait(60).say(plug=CHARGING, allowed_ma=ma, ma=(ma, 0, 0), late_ma=late_ma)
+                view = street.fleet.view(street.now_ms)
+                seen = obey.look(seen, street.fleet.evidence(view, 0), street.now_ms)
+            assert obey.isolated(seen) == ["a"] * code
 
 
 def image(name: str, place: int, possible_ma: int = 0) -> Charger:

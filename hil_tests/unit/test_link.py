@@ -150,6 +150,16 @@ def test_refused_credentials_are_said_once_and_tried_again(broker: FakeBroker) -
     assert link.trouble == ""
 
 
+def test_a_refused_version_of_mqtt_is_said_and_tried_again(broker: FakeBroker) -> None:
+    """CONNACK 1: no end of the process (paho would dial by itself here), and a broker that learns it is taken."""
+    broker.connack = 1
+    link = link_to(broker)
+    troubles = pump_until(link, lambda: broker.connections >= 3)
+    assert any("refuses MQTT 3.1.1" in trouble for trouble in troubles)
+    broker.connack = 0
+    pump_until(link, lambda: link.connected)
+
+
 def test_a_refused_subscription_is_tried_again(broker: FakeBroker) -> None:
     """SUBACK 0x80: not connected, said so, and mended when the ACL is."""
     broker.suback = 0x80
@@ -317,3 +327,134 @@ def message(topic: str, payload: bytes) -> mqtt.MQTTMessage:
     made = mqtt.MQTTMessage(topic=topic.encode())
     made.payload = payload
     return made
+
+
+# --------------------------------------------------------------------------------------- what must never pass unnoticed
+def fails(*_: object, **__: object) -> bool:
+    """A callback with a bug."""
+    raise ZeroDivisionError("a bug in a callback")
+
+
+@pytest.mark.parametrize("where", ["accept", "_on_connect", "_on_subscribe", "_on_disconnect", "_open"])
+def test_host_exception_in_a_callback_surfaces_in_the_tick(
+    broker: FakeBroker, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """H19: paho's own thread would die in silence and still say "connected"; here whoever pumps has the exception."""
+    monkeypatch.setattr(Link, where, fails, raising=False)
+    broker.greeting = packet(b"taiqu/a/p1/up/state", b"one")
+    broker.connack = 5 if where == "_on_disconnect" else 0
+    link = link_to(broker)
+    if where == "accept":
+        link.accept = fails
+    with pytest.raises(ZeroDivisionError, match="a bug in a callback"):
+        pump_until(link, lambda: False)
+
+
+def test_host_exception_in_a_callback_leaves_the_last_words_their_way(broker: FakeBroker) -> None:
+    """H19: after a message that cannot be handled, what is published still leaves, although reading fails again."""
+    broker.greeting = b"".join(packet(b"taiqu/a/p%d/up/state" % k, b"x" * 100) for k in range(50))
+    link = link_to(broker)
+    link.accept = fails
+    with pytest.raises(ZeroDivisionError):
+        pump_until(link, lambda: False)
+    with pytest.raises(ZeroDivisionError):
+        link.pump(monotonic_ms())
+    assert link.publish("taiqu/a/p1/dn/set", "come down")
+    link.flush(DEADLINE_MS)
+    link.close()
+    end_ms = monotonic_ms() + DEADLINE_MS
+    while not broker.published:
+        assert monotonic_ms() < end_ms
+        time.sleep(0.01)
+    assert [p[-9:] for p in broker.published] == [b"come down"]
+
+
+def test_last_words_do_not_wait_for_a_broker_that_takes_nothing(broker: FakeBroker) -> None:
+    """A broker that hangs keeps nobody from ending; without a connection there is nothing to wait for at all."""
+    link = link_to(broker)
+    began_ms = monotonic_ms()
+    link.flush(DEADLINE_MS)
+    assert monotonic_ms() - began_ms < DEADLINE_MS
+    pump_until(link, lambda: link.connected)
+    broker.reads = False
+    while not link._client.want_write():
+        link.publish("taiqu/a/p1/dn/set", "x" * 100_000)
+    began_ms = monotonic_ms()
+    link.flush(200)
+    assert 200 <= monotonic_ms() - began_ms < DEADLINE_MS
+
+
+def test_last_words_are_written_to_a_broker_that_is_slow(broker: FakeBroker) -> None:
+    """What did not fit into the wire at once leaves as soon as the broker reads again, and the last of it arrives."""
+    link = link_to(broker)
+    pump_until(link, lambda: link.connected)
+    raw = link._client.socket()
+    assert isinstance(raw, socket.socket)
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    broker.reads = False
+    while not link._client.want_write():
+        link.publish("taiqu/a/p1/dn/set", "x" * 1000)
+    assert link.publish("taiqu/a/p1/dn/set", "come down")
+    broker.reads = True
+    link.flush(DEADLINE_MS)
+    assert not link._client.want_write()
+    link.close()
+    end_ms = monotonic_ms() + DEADLINE_MS
+    while not broker.published or broker.published[-1][-9:] != b"come down":
+        assert monotonic_ms() < end_ms
+        time.sleep(0.01)
+
+
+def test_host_exception_in_a_dial_surfaces_in_the_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """H18, H19: what nobody expects of a dial, as no memory, is not the silent end of all attempts."""
+
+    def no_memory(*_: object, **__: object) -> socket.socket:
+        raise MemoryError
+
+    monkeypatch.setattr(socket, "create_connection", no_memory)
+    link = Link("127.0.0.1", 1, "unit", (FILTER,))
+    with pytest.raises(MemoryError):
+        pump_until(link, lambda: False)
+
+
+def test_host_out_of_threads_surfaces_in_the_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """H18: a dial that cannot begin ends the cycle, and with it the process: a restart lets everything go."""
+
+    def no_thread(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    link = Link("127.0.0.1", 1, "unit", (FILTER,))
+    with pytest.raises(RuntimeError, match="new thread"):
+        link.pump(monotonic_ms())
+
+
+def test_host_out_of_files_is_tried_again(broker: FakeBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """H18: no file descriptor for a connection is a trouble like others: said, and dialled again."""
+    real = socket.create_connection
+    left = [OSError(24, "Too many open files")] * 3
+
+    def few(*args: object, **more: object) -> socket.socket:
+        if left:
+            raise left.pop()
+        return real(*args, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket, "create_connection", few)
+    link = link_to(broker)
+    troubles = pump_until(link, lambda: link.connected)
+    assert any("Too many open files" in trouble for trouble in troubles)
+
+
+def test_q18_nothing_is_queued_while_disconnected_and_nothing_is_retained(broker: FakeBroker) -> None:
+    """What is said to nobody is not said later; what is said is QoS 0 and not retained."""
+    link = link_to(broker)
+    assert not link.publish("taiqu/a/p1/dn/set", "before")
+    broker.connack = 5
+    pump_until(link, lambda: "refuses" in link.trouble)
+    assert not link.publish("taiqu/a/p1/dn/set", "refused")
+    broker.connack = 0
+    pump_until(link, lambda: link.connected)
+    assert link.publish("taiqu/a/p1/dn/set", "now")
+    pump_until(link, lambda: len(broker.published) > 0)
+    link.pump(monotonic_ms() + 50)
+    assert [(p[0] & 0x0F, p[-3:]) for p in broker.published] == [(0, b"now")]

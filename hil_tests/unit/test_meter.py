@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import socket
@@ -16,11 +17,12 @@ from drivers.meters import MODELS
 from drivers.modbus_meter import ModbusMeter
 from edge import config as cfg
 from edge.clock import Moment
-from edge.core import guard
+from edge.core import watch
 from edge.core.model import WAIT_ROOM, Command, Meter
 from edge.gauge import Gauge, ask_all
 from edge.journal import Journal
 from edge.loop import Controller
+from edge.memory import Memory
 from edge.ports import MeterError
 from hil_tests.rig.meter import MeterServer
 from hil_tests.rig.plant import Busbar
@@ -81,6 +83,54 @@ def test_what_is_shown_is_what_is_read(server: MeterServer) -> None:
     assert list(reading.mv) == [220_000] * 3
 
 
+def test_powers_counter_and_serial_number_are_read_too(server: MeterServer) -> None:
+    """What edge/core/trust.py holds a reading against: signed power by phase, the energy counter, who it is."""
+    driver = driver_to(server.port)
+    reading = driver.read(0)
+    assert reading.phase_w == (10_000, 20_000, 30_000)
+    assert reading.import_wh == pytest.approx(1_000_000, abs=100)
+    assert reading.identity == "20260115"
+    driver.close()
+
+
+def test_meter_exchanged_is_noticed_within_ten_minutes(server: MeterServer) -> None:
+    """The serial number is read on connecting and every ten minutes; one lost answer keeps what is known."""
+    driver = driver_to(server.port)
+    assert driver.read(0).identity == "20260115"
+    server.serial = 7
+    assert driver.read(599_000).identity == "20260115"
+    assert driver.read(600_000).identity == "7"
+    driver.close()
+
+
+@pytest.mark.parametrize(("serial", "mode"), [("20260115", watch.NORMAL), ("4711", watch.LATCHED), ("", watch.NORMAL)])
+def test_meter_identity_is_held_against_the_configuration(tmp_path: Path, serial: str, mode: int) -> None:
+    """Another device than the one that was commissioned: latched, and said in one line."""
+    config = small(tmp_path, 1)
+    config = dataclasses.replace(config, meter=dataclasses.replace(config.meter, serial=serial))
+    controller = Controller(config, CountingMeter("20260115"), NoChargers(), Journal(None))
+    for second in range(70):
+        controller.tick(Moment(second * 1000, None))
+    assert controller.guard is not None
+    assert controller.guard.mode == mode
+
+
+def test_meter_exchanged_while_nothing_ran_is_noticed(tmp_path: Path) -> None:
+    """Who the meter is was learned; another one after a restart latches, until its serial is configured."""
+    config, memory = small(tmp_path, 1), Memory()
+    for serial, configured, mode in (
+        ("1", "", watch.NORMAL), ("1", "", watch.NORMAL), ("2", "", watch.LATCHED), ("2", "2", watch.NORMAL),
+        ("2", "", watch.NORMAL), ("", "", watch.NORMAL),
+    ):  # fmt: skip
+        told = dataclasses.replace(config, meter=dataclasses.replace(config.meter, serial=configured))
+        memory = Memory.from_json(json.loads(json.dumps(memory.as_json())))
+        controller = Controller(told, CountingMeter(serial), NoChargers(), Journal(None), memory=memory)
+        for second in range(70):
+            controller.tick(Moment(second * 1000, None))
+        assert controller.guard is not None
+        assert controller.guard.mode == mode
+
+
 def test_a_muted_meter_says_nothing_and_ends_cleanly(server: MeterServer, caplog: pytest.LogCaptureFixture) -> None:
     """Muted: no reply, not even later; speaking again: the present values; stopping while muted: no noise."""
     driver = driver_to(server.port)
@@ -124,6 +174,8 @@ def test_an_answer_that_comes_too_late_is_not_taken_for_a_new_one() -> None:
     def serve() -> None:
         wire, _ = listener.accept()
         with wire:
+            serial = wire.recv(12, socket.MSG_WAITALL)
+            wire.sendall(serial[:4] + struct.pack(">HBBB", 3, 1, 0x83, 2))  # it has no such register
             first, second = (wire.recv(12, socket.MSG_WAITALL) for _ in range(2))
             wire.sendall(_reply(first, old) + _reply(second, new))
             wire.recv(1)
@@ -152,13 +204,15 @@ def _reply(request: bytes, shown: MeterServer) -> bytes:
 class CountingMeter:
     """A port that counts how often it is asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, serial: str = "") -> None:
+        self.serial = serial
         self.asked_ms: list[int] = []
 
     def read(self, now_ms: int) -> Meter:
         """A quiet transformer."""
         self.asked_ms.append(now_ms)
-        return Meter(now_ms, 1000, 1000, 0, (1000, 1000, 1000), (220_000, 220_000, 220_000))
+        each = (1000, 1000, 1000)
+        return Meter(now_ms, 660, 660, 0, each, (220_000, 220_000, 220_000), None, now_ms, self.serial)
 
     def close(self) -> None:
         """Nothing to let go."""
@@ -274,7 +328,7 @@ def test_feeder_whose_meter_is_configured_but_not_there_is_not_taken_for_one_wit
     for second in range(100):
         controller.tick(Moment(second * 1000, None))
     assert controller.guard is not None
-    assert controller.guard.feeders[0].mode == guard.SAFING
+    assert controller.guard.feeders[0].mode == watch.SAFING
 
 
 def test_feeder_states_survive_a_rival(tmp_path: Path) -> None:
@@ -290,7 +344,7 @@ def test_feeder_states_survive_a_rival(tmp_path: Path) -> None:
         controller.fleet.rival = second == 90
         controller.tick(Moment(second * 1000, None))
     assert controller.guard is not None
-    assert (controller.guard.mode, controller.guard.feeders[0].mode) == (guard.STARTING, guard.NORMAL)
+    assert (controller.guard.mode, controller.guard.feeders[0].mode) == (watch.STARTING, watch.NORMAL)
 
 
 def test_control_is_not_asked_what_the_guard_would_drop(tmp_path: Path) -> None:
@@ -305,7 +359,8 @@ def test_control_is_not_asked_what_the_guard_would_drop(tmp_path: Path) -> None:
         own.silent = second % 13 != 0 and second >= 100
         controller.tick(Moment(second * 1000, None))
         shot = controller._snapshot()
-        seen.append(controller._trusted(shot).feeders[0].meter is not None)
+        assert controller.guard is not None
+        seen.append(watch.for_control(controller.guard, shot).feeders[0].meter is not None)
         assert shot.feeders[0].meter is not None
     assert seen[40:104] == [True] * 64
     assert seen[115:] == [False] * 45

@@ -231,7 +231,8 @@ def test_filling_backward_is_within_one_slot_of_the_flow(cars: list[tuple[int, i
         last,
         np.array([c[0] for c in cars], dtype=np.float64),
         np.array([c[2] * 0.22 / 4 for c in cars], dtype=np.float64),
-        np.array(rooms, dtype=np.float64) * 55.0,
+        np.zeros(len(cars), dtype=np.int64),
+        [(np.array(rooms, dtype=np.float64) * 55.0, -1)],
     )
     # The flow rounds each capacity to a whole watt-hour.
     rounding = len(cars) * len(rooms) + len(rooms) + 1

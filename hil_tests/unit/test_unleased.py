@@ -253,7 +253,8 @@ class Street:
         """Residents on all phases, cars on the first."""
         a = self.base_ma + sum(self.stands.values())
         ma = (a, self.base_ma, self.base_ma)
-        return Meter(now_ms, sum(ma) * 230 // 1000, 0, 0, ma, (230_000,) * 3)
+        s_va = sum(ma) * 230 // 1000
+        return Meter(now_ms, s_va, s_va, 0, ma, (230_000,) * 3, None, now_ms, "")
 
     def take(self) -> list[Message]:
         """Every charger says how it is, every second."""

@@ -96,3 +96,14 @@ def test_a_feeder_is_named_in_both_languages(tmp_path: Path, capsys: pytest.Capt
     said = capsys.readouterr().out
     assert "waiting: feeder north is full" in said
     assert "馈线 north 已满" in said
+
+
+def test_what_the_daemon_says_of_itself_is_passed_over(journal: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A crash and a configuration that is not in force stand in the journal too, and spoil nobody's story."""
+    assert main(["why", str(journal), "--json"]) == 0
+    before = capsys.readouterr().out
+    with journal.open("a", encoding="utf-8") as lines:
+        lines.write('{"now_ms":6000,"config":"last good","file":"area.toml","problems":["area.toml: ..."]}\n')
+        lines.write('{"now_ms":7000,"wall_s":1768490009.0,"crash":"Traceback ..."}\n')
+    assert main(["why", str(journal), "--json"]) == 0
+    assert capsys.readouterr().out == before

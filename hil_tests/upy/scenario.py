@@ -2,7 +2,7 @@
 
 # Subset of both. Pseudo-random by its own arithmetic; integers only; chargers obey through their leases.
 SCENARIO = """
-from edge.core import control, guard, lease, ledger
+from edge.core import control, guard, lease, ledger, watch
 from edge.core.model import NEVER, Charger, Feeder, Meter, Place, Settings, Snapshot
 
 seed = 20260115
@@ -12,7 +12,7 @@ def random(n):
     seed = (seed * 1103515245 + 12345) % 2147483648
     return seed // 65536 % n
 
-SETTINGS = Settings(250000, 380000, 15, 1000, 60000, 5)
+SETTINGS = Settings(250000, 380000, 15, 1000, 60000, 5, False)
 COUNT = 12
 names = ["p%02d" % k for k in range(COUNT)]
 PLACES = (Place(1, 1, True, -1), Place(1, 1, True, 0), Place(2, 1, True, -1), Place(4, 1, True, -1),
@@ -25,7 +25,7 @@ sent = [()] * COUNT
 drawn = [0] * COUNT
 steady = [0] * COUNT
 need = [9000 - 700 * k for k in range(COUNT)]
-state, gate = control.start(), guard.start(-70000)
+state, gate = control.start(), watch.start(-70000)
 base = 120000
 reading = own = None
 
@@ -45,7 +45,8 @@ for tick in range(1, 461):
             for p in range(3):
                 if (place.phases if place.known else 1) >> p & 1:
                     ma[p] += drawn[k]
-        reading = Meter(now, s, s * 95 // 100, s * 31 // 100, (ma[0], ma[1], ma[2]), (220000, 221000, 219000))
+        reading = Meter(now, s, s * 95 // 100, s * 31 // 100, (ma[0], ma[1], ma[2]), (220000, 221000, 219000),
+                        None, now, "")
     rows = []
     for k in range(COUNT):
         allowed = lease.allowed_ma(leases[k], 0, now)
@@ -63,11 +64,12 @@ for tick in range(1, 461):
                 if place.feeder == 1 and place.phases >> p & 1:
                     behind[p] += drawn[k]
         behind = (behind[0], behind[1] + random(3000), behind[2] + 9000)
-        own = Meter(now, sum(behind) * 220 // 1000, 0, 0, behind, (220000, 220000, 220000))
+        own = Meter(now, sum(behind) * 220 // 1000, 0, 0, behind, (220000, 220000, 220000), None, now, "")
     feeders = (Feeder(30000, None, 0), Feeder(45000, own, 3000))
     shot = Snapshot(reading, 800 if tick < 250 else 700 if tick < 300 else 760, PLACES, feeders, tuple(rows))
-    state, wishes = control.step(state, shot, SETTINGS, now)
-    gate, commands = guard.vet(gate, shot, wishes, SETTINGS, now)
+    gate, shown = watch.look(gate, shot, SETTINGS, now)
+    state, wishes = control.step(state, watch.for_control(gate, shown), SETTINGS, now)
+    commands = guard.vet(gate, shown, wishes, SETTINGS)
     print(tick, gate.mode, [(c.ma, c.reason, c.phase, c.renew) for c in commands])
     for k in range(COUNT):
         ma = commands[k].ma

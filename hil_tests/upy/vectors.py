@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import ModuleType
 
-MODULES = ("model", "ledger", "lease", "rank", "sheet", "control", "guard")
+MODULES = ("model", "ledger", "lease", "rank", "sheet", "control", "trust", "watch", "guard", "obey")
 FILE = Path(__file__).resolve().parents[1] / "golden" / "core_vectors.txt"
 KEPT = 4
 """So many calls of a function are kept: the first ones whose results differ."""
@@ -31,44 +31,64 @@ LONGEST = 6_000
 
 # What an ordinary quarter of an hour does not call.
 EXTRAS = """
-from edge.core import guard, ledger, lease, model, rank, sheet, control
+from edge.core import guard, ledger, lease, model, obey, rank, sheet, control, trust, watch
 from edge.core.model import *
 
+def vet(state, shot, wishes, settings, now):
+    state, shown = watch.look(state, shot, settings, now)
+    return guard.vet(state, shown, wishes, settings)
+
+def seen(mode, over_ms, hot_ms, feeders, sample_ms=8000):
+    return watch.State(mode, -100000, sample_ms, 9, NEVER, over_ms, hot_ms, (), NEVER, False, trust.start(), feeders)
+
+VOLTS = (220000, 220000, 220000)
 place = Place(1, 1, True, -1)
 both = (place, Place(7, 3, True, 0))
-settings = Settings(250000, 380000, 15, 1000, 60000, 5)
+settings = Settings(250000, 380000, 15, 1000, 60000, 5, False)
 for s_va, ma in ((260000, (300000, 420000, 390000)), (230000, (345000, 340000, 350000))):
-    meter = Meter(9000, s_va, s_va, 0, ma, (220000, 220000, 220000))
+    meter = Meter(9000, s_va, s_va, 0, ma, VOLTS, None, 8, "")
     rows = tuple(Charger("p%d" % k, k % 2, 32000, 0, CHARGING, 30000 - k * 7000, 32000, 32000, 32000, False, True,
                          9000, 9000, 3600000, NEVER, False, 0) for k in range(4))
     shot = Snapshot(meter, 800, both, (Feeder(100000, meter, 1000), Feeder(20000, None, 0)), rows)
     wishes = tuple(Command(row.id, 32000, FULL, -1, True) for row in rows)
     for over_ms, hot_ms in ((5000, NEVER), (5000, 7000), (-20000, -20000)):
-        state = guard.State(guard.NORMAL, -100000, 8000, 9, NEVER, over_ms, hot_ms, (), ())
-        guard.vet(state, shot, wishes, settings, 9000)
-    fine = guard.State(guard.NORMAL, -100000, 8000, 9, NEVER, NEVER, NEVER, (), ())
-    loaded = guard.State(guard.NORMAL, -100000, 8000, 9, NEVER, 5000, NEVER, (), ())
-    guard.vet(fine, shot, wishes[:3], settings, 9000)
-    watched = guard.State(guard.NORMAL, -100000, 8000, 9, NEVER, NEVER, NEVER, (), (loaded, loaded))
-    guard.vet(watched, shot, wishes, settings, 9000)
+        state = seen(watch.NORMAL, over_ms, hot_ms, ())
+        vet(state, shot, wishes, settings, 9000)
+    fine = seen(watch.NORMAL, NEVER, NEVER, ())
+    loaded = seen(watch.NORMAL, 5000, NEVER, ())
+    vet(fine, shot, wishes[:3], settings, 9000)
+    watched = seen(watch.NORMAL, NEVER, NEVER, (loaded, loaded))
+    vet(watched, shot, wishes, settings, 9000)
+    feeder_base(meter, [0, 0, 0, 0, 5000, 6000, 7000], 0)
+    watch.for_control(seen(watch.NORMAL, NEVER, NEVER, (seen(watch.SAFING, NEVER, NEVER, ()), fine)),
+                      Snapshot(meter, 800, both, shot.feeders, ()))
     state = control.start()
     for tick in range(1, 9):
-        calm = Meter(tick * 1000, 90000, 90000, 0, (90000 + tick * 3000, 100000, 110000), (220000, 220000, 220000))
+        calm = Meter(tick * 1000, 90000, 90000, 0, (90000 + tick * 3000, 100000, 110000), VOLTS, None, 8, "")
         cars = tuple(Charger("p%d" % k, k, 32000, 0, WAITING, 0, 0, 0, 0, False, True, 9000, 9000 - 5000 * k,
                              36000000, NEVER, k == 1, 0) for k in range(2))
-        seen = Snapshot(calm, 800, both, (Feeder(100000, None, 0),), cars)
-        state, _ = control.step(state, seen, settings, tick * 1000)
+        quiet = Snapshot(calm, 800, both, (Feeder(100000, None, 0),), cars)
+        state, _ = control.step(state, quiet, settings, tick * 1000)
     run = rank.Row(5, 0, 0, 16000, 16000, 32000, 32000, False, True, False)
     rank.review([run, rank.Row(3, 1, 0, 10000, 10000, 32000, 32000, False, True, False),
                  rank.Row(4, 2, 0, 8000, 8000, 32000, 32000, False, True, True)], 3, [20000] * 7, [(0,)], [1], 0)
     low = tuple(Charger("p%d" % k, k % 2, 32000, 6000, CHARGING, 6000, 6000, 6000, 6000, k == 2, k == 1, 9000, 9000,
                         3600000, NEVER, False, 0) for k in range(4))
     for s_va in (100000, 195000):
-        now = Meter(9000, s_va, s_va, 0, (150000, 140000, 130000), (220000, 220000, 220000))
+        now = Meter(9000, s_va, s_va, 0, (150000, 140000, 130000), VOLTS, None, 8, "")
         shut = Snapshot(now, 800, both, (Feeder(100000, None, 0),), low)
-        guard.vet(fine, shut, wishes, settings, 9000)
-    guard.vet(guard.start(0), shut, wishes, settings, 9000)
-    guard.vet(guard.State(guard.HOLDING, -100000, 1000, 0, NEVER, NEVER, NEVER, (), ()), shot, wishes, settings, 9000)
+        vet(fine, shut, wishes, settings, 9000)
+    obeys = obey.start()
+    for heard in range(20000, 26000, 1000):
+        obeys = obey.look(obeys, [(row, heard, 0) for row in rows[2:] + low[:1]], heard)
+    obey.isolated(obeys), obey.unmoved(obeys), trust.unmoved(trust.start())
+    for k in range(4):
+        less = tuple(Command(row.id, 0, FULL, -1, True) for row in rows[:2 - k % 2])
+        obeys = obey.told(obeys, Snapshot(meter, 800, both, (), rows[:2 - k % 2]), less, 380000, 20000 * k)
+        later = Meter(20000 * k + 15000, s_va, s_va, 0, (ma[0] - 30000 * (k // 3), ma[1], ma[2]), VOLTS, None, 8, "")
+        obeys = obey.seen(obeys, Snapshot(later, 800, both, (), ()))
+    vet(watch.start(0), shut, wishes, settings, 9000)
+    vet(seen(watch.HOLDING, NEVER, NEVER, (), 1000), shot, wishes, settings, 9000)
 for count, slots in ((324, 1), (324, 4), (1, 8), (3000, 8)):
     ledger.at_once(count, slots)
 asked = lease.Setpoint(3, 11, 7, 90000, 9000, 60000)
@@ -146,9 +166,9 @@ def read() -> list[tuple[str, str, str]]:
 
 REPLAY = """
 def replay(vectors):
-    from edge.core import control, guard, lease, ledger, model, rank, sheet
+    from edge.core import control, guard, lease, ledger, model, obey, rank, sheet, trust, watch
     modules = {"model": model, "ledger": ledger, "lease": lease, "rank": rank, "sheet": sheet, "control": control,
-               "guard": guard}
+               "trust": trust, "watch": watch, "guard": guard, "obey": obey}
     out = []
     for name, given in vectors:
         module, function = name.split(".")

@@ -1,0 +1,189 @@
+"""Did it obey? A check of its own, apart from control: does telemetry, and does the meter, follow what was told?
+
+A charger that goes on allowing more than it was told is deaf; one that draws more than that disobeys; one whose cuts
+the transformer's meter does not see lies, or hangs on another phase. Such a charger is isolated: it is told 0 A and
+counts at its worst until it has obeyed for a while. When the meter sees the cuts of several chargers as little as that,
+it is the meter that is not to be believed.
+"""
+
+from collections import namedtuple
+
+from edge.core.model import NEVER, PHASES, Charger, Command, Snapshot, proven_draw
+
+FOLLOW_MS = 15000
+"""A car follows its pilot within 5 s, a charger may take 10 s (a brand's own rhythm): after that it has not obeyed."""
+DRAWS_MORE_MA, DRAWS_MORE_PART = 1500, 8
+"""Chargers round, and their meters are class 1 to 2: so much, or an eighth, more than told is still obeying."""
+TIMES = 3
+"""So many telegrams in a row must show it: one may have crossed with a setpoint, one setpoint may have been lost."""
+RELEASE_MS = 300000
+"""Who has obeyed for so long after that is trusted again."""
+CUT_MA_MIN, CUT_PERMILLE = 10000, 30
+"""A cut is large enough to be looked for at the meter from this on, or from this share of a phase's rating."""
+CUT_LAND_MS = 12000
+CLAIMED_PERCENT, SEEN_PERCENT = 60, 30
+"""Of a cut the chargers must claim so much for it to be judged, and the meter must see so much of what they claim."""
+MOVES_AGAIN_MS = 600000
+"""After so long a meter that did not follow is given one more chance."""
+
+OBEYS, DEAF, DRAWS, LIES = range(4)
+
+Suspect = namedtuple(
+    "Suspect",
+    (
+        "id",
+        "code",  # what it does: DEAF, DRAWS, LIES
+        "count",  # how often in a row
+        "heard_ms",  # the telegram that showed it last
+        "isolated",
+    ),
+)
+
+Cut = namedtuple(
+    "Cut",
+    (
+        "at_ms",  # when it was told
+        "phase",
+        "names",  # the chargers that were told less there, sorted
+        "ma",  # what they are to give back on that phase
+        "meter_ma",  # what flowed on it, by the meter
+        "draw_ma",  # and by the chargers
+        "all_ma",  # what all chargers drew, on all conductors together
+    ),
+)
+
+State = namedtuple(
+    "State",
+    (
+        "suspects",  # sorted by id
+        "cut",  # the cut that is being watched, or None
+        "misses",  # so many cuts of several chargers in a row were not seen by the meter
+        "last",  # the names of the cut that was missed last
+        "since_ms",  # when that was
+    ),
+)
+
+
+def start() -> State:
+    """Nobody is suspected."""
+    return State((), None, 0, (), NEVER)
+
+
+def unmoved(state: State) -> bool:
+    """Has the meter not followed several cuts? Then it measures something else."""
+    misses: int = state.misses
+    return misses >= TIMES
+
+
+def isolated(state: State) -> list[str]:
+    """The ids of the chargers that are isolated, sorted."""
+    return [suspect.id for suspect in state.suspects if suspect.isolated]
+
+
+def look(state: State, evidence: list[tuple[Charger, int, int]], now_ms: int) -> State:
+    """Judge some chargers, each with when it was heard and when it was told something else last (ms, our clock)."""
+    known = {suspect.id: suspect for suspect in state.suspects}
+    changed = False
+    for charger, heard_ms, told_ms in evidence:
+        old = known.get(charger.id)
+        code = _offence(charger, heard_ms, told_ms)
+        new = _next(old, charger.id, code, heard_ms, now_ms)
+        if new != old:
+            changed = True
+            if new is None:
+                del known[charger.id]
+            else:
+                known[charger.id] = new
+    suspects = tuple([known[name] for name in sorted(known)]) if changed else state.suspects
+    misses, since_ms = state.misses, state.since_ms
+    if misses >= TIMES and now_ms - since_ms >= MOVES_AGAIN_MS:
+        misses = TIMES - 1
+    return State(suspects, state.cut, misses, state.last, since_ms)
+
+
+def _offence(charger: Charger, heard_ms: int, told_ms: int) -> int:
+    """What a charger's last telegram shows; -1: nothing yet, it has not been heard since it should have followed."""
+    if charger.silent or heard_ms - told_ms < FOLLOW_MS:
+        return -1
+    most_ma = max(charger.set_ma, charger.fallback_ma)
+    if charger.allowed_ma > most_ma:
+        return DEAF
+    return DRAWS if charger.ma > most_ma + max(DRAWS_MORE_MA, most_ma // DRAWS_MORE_PART) else OBEYS
+
+
+def _next(old: Suspect | None, name: str, code: int, heard_ms: int, now_ms: int) -> Suspect | None:
+    """What becomes of a suspicion (None: there is none) with one more telegram."""
+    if code < 0:
+        return old
+    if code == OBEYS:
+        if old is None or not (old.isolated or old.code == LIES):
+            return None
+        # Whether it lies only a cut can tell: a suspicion stays until one was seen.
+        return old if not old.isolated or now_ms - old.heard_ms < RELEASE_MS else None
+    if old is not None and old.heard_ms == heard_ms:
+        return old
+    count = 1 if old is None or old.code == LIES else old.count + 1
+    return Suspect(name, code, count, heard_ms, count >= TIMES or (old is not None and old.isolated))
+
+
+# ------------------------------------------------------------------------------------------------ at the meter
+def told(state: State, shown: Snapshot, commands: tuple[Command, ...], rated_ma: int, now_ms: int) -> State:
+    """Note the largest cut among ``commands`` as they leave, when none is being watched and it is large enough."""
+    meter = shown.meter
+    if state.cut is not None or meter is None:
+        return state
+    less = [k for k, (command, row) in enumerate(zip(commands, shown.chargers)) if command.ma < row.set_ma]
+    if not less:
+        return state
+    best, draw = None, proven_draw(shown)
+    for p in PHASES:
+        rows = [k for k in less if _gives(shown, k, commands[k], p) > 0]
+        ma = sum([_gives(shown, k, commands[k], p) for k in rows])
+        if ma >= max(CUT_MA_MIN, rated_ma * CUT_PERMILLE // 1000) and (best is None or ma > best.ma):
+            names = tuple([shown.chargers[k].id for k in rows])
+            best = Cut(now_ms, p, names, ma, meter.ma[p], draw[p], draw[3])
+    return State(state.suspects, best, state.misses, state.last, state.since_ms)
+
+
+def _gives(shown: Snapshot, k: int, command: Command, phase: int) -> int:
+    """What a charger gives back on a phase when it obeys, mA."""
+    row = shown.chargers[k]
+    place = shown.places[row.place]
+    if row.silent or not place.known or not place.phases >> phase & 1:
+        return 0
+    return max(int(row.ma) - int(command.ma), 0)
+
+
+def seen(state: State, shown: Snapshot) -> State:
+    """Judge the cut that is being watched, on the first good reading after it must have landed."""
+    cut, meter = state.cut, shown.meter
+    if cut is None or meter is None or meter.at_ms < cut.at_ms + CUT_LAND_MS:
+        return state
+    draw = proven_draw(shown)
+    claimed = cut.draw_ma - draw[cut.phase]
+    if min(claimed, cut.all_ma - draw[3]) * 100 < cut.ma * CLAIMED_PERCENT:
+        # Others were given more meanwhile, or the telegrams are late: nothing can be said.
+        return State(state.suspects, None, state.misses, state.last, state.since_ms)
+    follows = (cut.meter_ma - meter.ma[cut.phase]) * 100 >= claimed * SEEN_PERCENT
+    suspects = state.suspects
+    if len(cut.names) == 1:
+        suspects = _lies(suspects, cut, follows)
+    if follows:
+        return State(suspects, None, 0, (), state.since_ms)
+    # The same single charger again says nothing of the meter.
+    again = cut.names == state.last and len(cut.names) == 1
+    return State(suspects, None, state.misses + (not again), cut.names, meter.at_ms)
+
+
+def _lies(suspects: tuple[Suspect, ...], cut: Cut, follows: bool) -> tuple[Suspect, ...]:
+    """A charger whose own cut the meter did not see is suspected of lying; one that was seen no longer is."""
+    name = cut.names[0]
+    old = [suspect for suspect in suspects if suspect.id == name]
+    if old and old[0].code != LIES:
+        return suspects
+    rest = [suspect for suspect in suspects if suspect.id != name]
+    if not follows:
+        count = old[0].count + 1 if old else 1
+        rest.append(Suspect(name, LIES, count, cut.at_ms, count >= TIMES or (len(old) > 0 and old[0].isolated)))
+        rest.sort()
+    return tuple(rest)

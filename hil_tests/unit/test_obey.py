@@ -1,0 +1,220 @@
+"""Did it obey? Deaf, disobedient and lying chargers are isolated; a meter that does not follow is not believed."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge import reasons
+from edge.core import obey
+from edge.core.model import FULL, Charger, Command, Snapshot
+from hil_tests.unit.given import RATED_MA, at, change, meter, snapshot, still
+
+TOLD_MS = 100_000
+
+
+def after(rows: list[tuple[Charger, int]], told_ms: int = TOLD_MS) -> obey.State:
+    """The state after these telegrams of one charger, each as (what it shows, when it was heard)."""
+    state = obey.start()
+    for row, heard_ms in rows:
+        state = obey.look(state, [(row, heard_ms, told_ms)], heard_ms + 500)
+    return state
+
+
+DEAF_ROW = at("a", 6000, allowed_ma=32_000, ma=6000)
+DRAWS_ROW = at("a", 6000, ma=16_000, possible_ma=16_000)
+
+
+@pytest.mark.parametrize(("row", "code"), [(DEAF_ROW, obey.DEAF), (DRAWS_ROW, obey.DRAWS)])
+def test_charger_that_disobeys_is_isolated_by_its_third_telegram(row: Charger, code: int) -> None:
+    """From 15 s after it was told: two telegrams are a suspicion, the third isolates; one said twice counts once."""
+    telegrams = [(row, TOLD_MS + 15_000 + k * 5000) for k in range(3)]
+    assert obey.isolated(after(telegrams[:2])) == []
+    assert obey.isolated(after([*telegrams[:2], telegrams[1]])) == []
+    state = after(telegrams)
+    assert (obey.isolated(state), state.suspects[0].code) == (["a"], code)
+
+
+@pytest.mark.parametrize(("late_ms", "isolated"), [(14_999, []), (15_000, ["a"])])
+def test_charger_that_applies_late_has_fifteen_seconds(late_ms: int, isolated: list[str]) -> None:
+    """Before that a telegram may show what was told before."""
+    assert obey.isolated(after([(DEAF_ROW, TOLD_MS + late_ms + k) for k in range(3)])) == isolated
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        at("a", 16_000, ma=17_500),  # rounds up
+        at("a", 16_000, ma=18_000),  # an eighth more
+        at("a", 0, ma=6000, allowed_ma=6000, fallback_ma=6000),  # its lease is over: its fallback is its right
+        at("a", 16_000, ma=0),  # its car is full
+        at("a", 6000, allowed_ma=32_000, silent=True),  # nothing was heard
+    ],
+)
+def test_charger_that_obeys_as_well_as_it_can_is_left_alone(row: Charger) -> None:
+    """Rounding, a class 2 meter, the fallback, a full car, silence: none of this is disobedience."""
+    assert after([(row, TOLD_MS + 20_000 + k * 1000) for k in range(9)]).suspects == ()
+
+
+@pytest.mark.parametrize("row", [at("a", 16_000, ma=18_001), at("a", 8000, ma=9501)])
+def test_charger_that_draws_a_milliampere_too_much_is_found(row: Charger) -> None:
+    """The tolerance to its last step."""
+    assert obey.isolated(after([(row, TOLD_MS + 20_000 + k * 1000) for k in range(3)])) == ["a"]
+
+
+def test_one_lost_setpoint_is_no_deafness() -> None:
+    """Two telegrams show the old allowance, then the repeated setpoint has arrived: nothing stays."""
+    rows = [(DEAF_ROW, TOLD_MS + 16_000), (DEAF_ROW, TOLD_MS + 20_000), (at("a", 6000), TOLD_MS + 25_000)]
+    assert after(rows).suspects == ()
+
+
+def test_isolated_charger_comes_back_after_five_minutes_of_obeying() -> None:
+    """Told 0 A and drawing none: trusted again after five minutes, not before; disobeying again it stays isolated."""
+    state = after([(DRAWS_ROW, TOLD_MS + 15_000 + k * 5000) for k in range(3)])
+    began_ms = TOLD_MS + 25_000
+    calm = at("a", 0, allowed_ma=0, ma=0)
+    for k in range(1, 300):
+        state = obey.look(state, [(calm, began_ms + k * 1000, TOLD_MS)], began_ms + k * 1000)
+        assert obey.isolated(state) == ["a"]
+    again = obey.look(state, [(DRAWS_ROW, began_ms + 299_500, TOLD_MS)], began_ms + 299_500)
+    assert obey.isolated(again) == ["a"]
+    assert obey.isolated(obey.look(again, [(calm, began_ms + 301_000, TOLD_MS)], began_ms + 301_000)) == ["a"]
+    assert obey.look(state, [(calm, began_ms + 300_000, TOLD_MS)], began_ms + 300_000).suspects == ()
+
+
+class Cutting:
+    """A transformer with cars on phase A; each round some are told 0 A, and the meter sees it or does not."""
+
+    def __init__(self, *names: str) -> None:
+        self.state = obey.start()
+        self.now_ms = 1_000_000
+        self.rows = {name: at(name, 32_000) for name in names}
+        self.base_ma = 300_000
+
+    def shot(self, drawn_ma: int) -> Snapshot:
+        """The present, with so much of the cars' draw on the meter's phase A."""
+        ma = (self.base_ma + drawn_ma, 300_000, 300_000)
+        return snapshot(tuple(self.rows[k] for k in sorted(self.rows)), meter(self.now_ms, 400_000, ma))
+
+    def cut(self, *names: str, seen: bool = True, raised: int = 0, claims: bool = True) -> Cutting:
+        """Tell these cars 0 A; 12 s later judge. ``raised``: what others were given meanwhile, mA."""
+        drawn = sum(row.ma for row in self.rows.values())
+        before = self.shot(drawn)
+        commands = tuple(Command(c.id, 0 if c.id in names else c.set_ma, FULL, -1, True) for c in before.chargers)
+        self.state = obey.told(self.state, before, commands, RATED_MA, self.now_ms)
+        rows = dict(self.rows)
+        for name in names if claims else ():
+            self.rows[name] = at(name, 0)
+        self.rows["other"] = at("other", 32_000 + raised)
+        self.now_ms += 11_999
+        early = self.state
+        self.state = obey.seen(self.state, self.shot(drawn))
+        assert self.state == early
+        self.now_ms += 1
+        left = drawn - (sum(rows[name].ma for name in names) if seen else 0) + raised
+        self.state = obey.seen(self.state, self.shot(left))
+        self.rows = rows
+        self.now_ms += 60_000
+        return self
+
+
+def cutting() -> Cutting:
+    """Four cars and one that is never cut."""
+    return Cutting("a", "b", "c", "d", "other")
+
+
+def test_charger_that_lies_low_is_isolated_after_three_cuts_the_meter_did_not_see() -> None:
+    """It says 0 A and the transformer's meter sees all of its 48 A go on: three times, and it is named."""
+    site = cutting()
+    site.rows["a"] = at("a", 48_000)
+    for k in range(3):
+        assert obey.isolated(site.state) == ([] if k < 3 else ["a"])
+        site.cut("a", seen=False)
+    assert obey.isolated(site.state) == ["a"]
+    assert not obey.unmoved(site.state)
+    assert "wrong phase" in reasons.OFFENCES[site.state.suspects[0].code][0]
+
+
+def test_one_cut_that_was_seen_ends_the_suspicion() -> None:
+    """A kettle may hide a cut: twice unseen and once seen is an honest charger."""
+    site = cutting()
+    site.rows["a"] = at("a", 48_000)
+    site.cut("a", seen=False).cut("a", seen=False).cut("a").cut("a", seen=False).cut("a", seen=False)
+    assert obey.isolated(site.state) == []
+
+
+def test_meter_on_another_cable_is_not_believed_after_three_cuts_it_did_not_see() -> None:
+    """Three cuts of several cars in a row leave it unmoved; one that it sees clears that; ten minutes give a chance."""
+    site = cutting()
+    site.cut("a", "b", seen=False).cut("c", "d", seen=False)
+    assert not obey.unmoved(site.state)
+    assert not obey.unmoved(Cutting.cut(cutting(), "a", "b").state)
+    site.cut("a", "b", "c", seen=False)
+    assert obey.unmoved(site.state)
+    assert obey.isolated(site.state) == []
+    since_ms = site.state.since_ms
+    assert obey.unmoved(obey.look(site.state, [], since_ms + 599_999))
+    chance = obey.look(site.state, [], since_ms + 600_000)
+    assert not obey.unmoved(chance)
+    site.state = chance
+    assert obey.unmoved(site.cut("a", "b", seen=False).state)
+
+
+def test_cut_whose_amperes_others_took_says_nothing() -> None:
+    """While one goes down another goes up: the meter need not move."""
+    site = cutting()
+    for _ in range(5):
+        site.cut("a", "b", seen=True, raised=60_000)
+    assert (site.state.misses, obey.isolated(site.state)) == (0, [])
+
+
+def test_cut_that_the_chargers_have_not_confirmed_says_nothing() -> None:
+    """Telegrams that are late are no lie, and no fault of the meter."""
+    site = cutting()
+    for _ in range(5):
+        site.cut("a", "b", seen=False, claims=False)
+    assert (site.state.misses, obey.isolated(site.state)) == (0, [])
+
+
+@pytest.mark.parametrize(("ma", "watched"), [(44_999, False), (45_000, True)])
+def test_only_a_cut_that_stands_out_is_watched(ma: int, watched: bool) -> None:
+    """3 % of a phase's rating, 45 A here: less drowns in what residents do."""
+    rows = (at("a", ma), still("b"))
+    shot = snapshot(rows, meter(1000, 400_000))
+    state = obey.told(
+        obey.start(), shot, (Command("a", 0, FULL, -1, True), Command("b", 0, FULL, -1, True)), RATED_MA, 0
+    )
+    assert (state.cut is not None) == watched
+
+
+def test_silent_and_unknown_cars_are_no_evidence() -> None:
+    """Who is not heard, or hangs on an unknown phase, gives nothing back that could be looked for."""
+    rows = (at("a", 60_000, silent=True), at("b", 60_000, phases=7, known=False))
+    shot = snapshot(rows, meter(1000, 400_000))
+    commands = tuple(Command(c.id, 0, FULL, -1, True) for c in rows)
+    assert obey.told(obey.start(), shot, commands, RATED_MA, 0).cut is None
+    assert obey.told(obey.start(), shot._replace(meter=None), commands, RATED_MA, 0).cut is None
+
+
+def test_liar_that_then_disobeys_openly_is_counted_anew() -> None:
+    """A suspicion of one kind does not add to another; an isolation stays one."""
+    site = cutting()
+    site.rows["a"] = at("a", 48_000)
+    site.cut("a", seen=False).cut("a", seen=False)
+    shows = change(DRAWS_ROW, id="a")
+    heard_ms = site.now_ms
+    state = obey.look(site.state, [(shows, heard_ms, 0)], heard_ms)
+    assert [(s.code, s.count, s.isolated) for s in state.suspects] == [(obey.DRAWS, 1, False)]
+    site.state = state
+    assert [s.code for s in site.cut("a", seen=False).state.suspects] == [obey.DRAWS]
+
+
+def test_only_one_cut_is_watched_at_a_time() -> None:
+    """The second cut is not looked for, and where nobody is told less there is none."""
+    rows = (at("a", 60_000), at("b", 60_000))
+    shot = snapshot(rows, meter(1000, 400_000))
+    same = tuple(Command(c.id, c.set_ma, FULL, -1, True) for c in rows)
+    assert obey.told(obey.start(), shot, same, RATED_MA, 0) == obey.start()
+    first = obey.told(obey.start(), shot, (same[0]._replace(ma=0), same[1]), RATED_MA, 0)
+    assert first.cut is not None
+    assert first.cut.names == ("a",)
+    assert obey.told(first, shot, (same[0], same[1]._replace(ma=0)), RATED_MA, 1000) == first
