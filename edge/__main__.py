@@ -26,6 +26,7 @@ from edge.notify import Notifier
 from edge.planning import Beside, Inline
 from edge.ports import MeterError
 from edge.scribe import Scribe
+from edge.site import fallback_problem
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -73,6 +74,8 @@ def run(
         last.callback(quietly, scribe.close)
         store = MemoryFile(state.memory if state and memory is None else memory, config.area_id, scribe.do)
         learned = store.load()
+        if problem := fallback_problem(cfg.site_of(config, learned), config.charging):
+            log.warning("%s: by what was learned of residents %s", config.area_id, problem)
         book = Journal(journal, do=scribe.do)
         last.callback(quietly, book.close)
         ticks: LockstepClock | RealClock = LockstepClock(*clock) if clock else RealClock(TICK_MS)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from edge.memory import QUARTER_MIN
 from edge.schema import (
     BadValueError,
     ConfigError,
@@ -31,10 +32,13 @@ from edge.schema import (
     read_text,
     read_zone,
 )
+from edge.site import Site, fallback_problem, late_problem, survey
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from pathlib import Path
+
+    from edge.memory import Memory
 
 __all__ = [
     "AreaConfig",
@@ -101,6 +105,8 @@ class FeederConfig:
     id: str
     limit_ma: int
     meter: MeterConfig | None = None
+    base_va: int | None = None
+    """Residents' highest load behind it, where somebody has stated it; only with a meter of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +119,8 @@ class ChargerConfig:
     max_ma: int
     feeder: int = -1
     """Index into ``AreaConfig.feeders``; -1: straight from the transformer."""
+    leased: bool = True
+    """Does what it is told end by itself? Else it stands until it is told otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +133,14 @@ class ChargingConfig:
     default_depart_min: int
     valley: tuple[tuple[int, int], ...]
     now_per_month: int
+    fallback_slots: int = 1
+    """A charger takes its fallback in one of so many turns of a quarter of an hour; 1: at all times."""
+    floor_by_law: bool = False
+    """The fallback is what the law demands, whether it fits or not."""
+    late_fallback: bool | None = None
+    """May chargers left alone charge in the valley? None: where the arithmetic says so."""
+    accept_unleased_w: int = 0
+    """So much may stand on chargers without a lease, even if it does not fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,14 +163,24 @@ class AreaConfig:
     feeders: tuple[FeederConfig, ...] = ()
     exports: bool = False
     """May power flow back? Where not, a negative power is a CT the wrong way round."""
+    base_va: int | None = None
+    """Residents' highest load, where somebody has stated it: 99.9 % of all minutes stay below it."""
 
 
 # ------------------------------------------------------------------------------------------------------- the tables
 def _rating_in_va(value: object) -> BadValueError | None:
     """Nobody builds a distribution transformer of 20 MVA; whoever writes so large a number means VA."""
+    return _thousandfold(value, "looks like VA; the rating is in kVA")
+
+
+def _load_in_va(value: object) -> BadValueError | None:
+    return _thousandfold(value, "looks like W or VA; the load is in kVA")
+
+
+def _thousandfold(value: object, complaint: str) -> BadValueError | None:
     if not isinstance(value, (int, Decimal)) or not Decimal(value).is_finite() or not 20_000 < value <= 20_000_000:
         return None
-    return BadValueError("looks like VA; the rating is in kVA", f"Write {in_file_units(int(value), 1000)}.")
+    return BadValueError(complaint, f"Write {in_file_units(int(value), 1000)}.")
 
 
 def _ratio_as_text(value: object) -> BadValueError | None:
@@ -177,7 +203,9 @@ def _feeder_in_ka_or_ma(value: object) -> BadValueError | None:
 
 
 _LIMIT = Number("1", "100", decimals=1, scale=10, fraction_below="1")
+_BASE = Number("0.1", "20000", "kVA of residents", 1, 1000, hint=_load_in_va)
 _PORT = Number("1", "65535")
+_LEASE = OneOf({"echo": True, "none": False})
 _PHASE = OneOf(
     {"A": (1, True), "B": (2, True), "C": (4, True), "ABC": (7, True), "unknown": (7, False)},
     {"L1": "A", "L2": "B", "L3": "C", "1": "A", "2": "B", "3": "ABC", "L123": "ABC", "?": "unknown"},
@@ -194,6 +222,7 @@ AREA = (
         "what control keeps below the limit, % of rating", Decimal("1.5")),
     Key("exports",          read_switch,  "true where solar power may flow back through this transformer", False),
     Key("timezone",         read_zone,    "the local time of windows, valley and departures", "Asia/Shanghai"),
+    Key("base_p999_kva",    _BASE,        "residents' highest load: 99.9 % of all minutes stay below it, kVA", None),
 )
 WINDOW = (
     Key("from",             read_clock,   "when it begins, local time", sample='"22:00"'),
@@ -215,17 +244,27 @@ CHARGING = (
     Key("valley",           read_span,    "when energy is cheap, local time", ["23:00-08:00"], each=True),
     Key("now_per_month",    Number("0", "31", "times a month"),
         "how often a month a resident may ask to be charged at once", 8),
+    Key("fallback_slots",   Number("1", "8", "turns of 15 min"),
+        "a charger takes its fallback only in one of so many turns of 15 min; 1: at all times", 1),
+    Key("fallback_floor_by_law", read_switch,
+        "true where the law demands the fallback although it does not fit", False),
+    Key("late_fallback",    read_switch,
+        "charge by themselves in the valley where that fits; false: never, true: an error where it does not fit", None),
+    Key("accept_unleased_kw", Number("0", "20000", "kW", 1, 1000),
+        "so much may stand on chargers without a lease, even if the worst hour does not bear it, kW", 0),
 )
 FEEDER = (
     Key("id",               read_id,      "the feeder's name", sample='"north"'),
     Key("limit_a",          Number("16", "4000", "A per phase", 0, 1000, hint=_feeder_in_ka_or_ma),
         "the most it may carry on a phase (without a meter: what it has left for chargers), A", sample="400"),
+    Key("base_p999_kva",    _BASE,        "residents' highest load behind its meter, kVA", None),
 )
 CHARGER = (
     Key("id",               read_id,      "the charger's name in topics", sample='"cp-01"'),
     Key("phase",            _PHASE,       "the phase it hangs on", sample='"A" (or "B", "C", "ABC", "unknown")'),
     Key("max_a",            Number("6", "63", "IEC 61851", 0, 1000), "the most it may draw on a phase, A", sample="32"),
     Key("feeder",           read_id,      "the feeder it hangs on, where that has a limit of its own", None),
+    Key("lease",            _LEASE,       "whether what it is told ends by itself", "echo"),
 )
 # fmt: on
 
@@ -281,9 +320,9 @@ def _build(raw: dict[str, Any], path: Path, meter_models: Collection[str]) -> Ar
     _check_chargers(document, chargers, charging.get("fallback_a", 0))
     _check_feeders(document, feeders, chargers)
     _check_meters(document, meter, feeders)
-    if document.problems:
+    if not document.sound("area", "charging", "feeders", "chargers"):
         raise ConfigError(document.problems)
-    return AreaConfig(
+    config = AreaConfig(
         area_id=area["id"],
         rating_va=area["rating_kva"],
         rated_ma=_rated_ma(area["rating_kva"], area["secondary_v"]),
@@ -292,17 +331,32 @@ def _build(raw: dict[str, Any], path: Path, meter_models: Collection[str]) -> Ar
         margin_permille=area["margin_pct"],
         timezone=area["timezone"],
         windows=tuple(LimitWindow(row["from"], row["to"], row["limit_pct"]) for row in windows),
-        meter=_meter(meter),
-        broker=_broker(broker, path),
+        meter=_meter(meter) if document.sound("meter") else _NO_METER,
+        broker=_broker(broker, path) if document.sound("broker") else _NO_BROKER,
         charging=ChargingConfig(*(charging[key.name] for key in CHARGING)),
         chargers=tuple(sorted((_charger(row, feeders) for row in chargers), key=lambda charger: charger.id)),
         path=path,
         exports=area["exports"],
-        feeders=tuple(
-            FeederConfig(row["id"], row["limit_a"], None if row["meter"] is None else _meter(row["meter"]))
-            for row in feeders
-        ),
+        feeders=tuple(_feeder(row) for row in feeders),
+        base_va=area["base_p999_kva"],
     )
+    site = site_of(config)
+    for problem in (fallback_problem(site, config.charging), late_problem(site, config.charging)):
+        if problem:
+            document.complain("charging", problem)
+    if document.problems:
+        raise ConfigError(document.problems)
+    return config
+
+
+_NO_METER = MeterConfig("", "", 0, 0, 0, 0)
+_NO_BROKER = BrokerConfig("", 0, None, None)
+"""They stand in where only meter or broker is wrong, so that the fallback is checked all the same; nobody gets them."""
+
+
+def _feeder(row: dict[str, Any]) -> FeederConfig:
+    meter = None if row["meter"] is None else _meter(row["meter"])
+    return FeederConfig(row["id"], row["limit_a"], meter, row["base_p999_kva"])
 
 
 def _rated_ma(rating_va: int, secondary_v: int) -> int:
@@ -318,7 +372,7 @@ def _meter(row: dict[str, Any]) -> MeterConfig:
 def _charger(row: dict[str, Any], feeders: list[dict[str, Any]]) -> ChargerConfig:
     phases, phase_known = row["phase"]
     at = -1 if row["feeder"] is None else [feeder["id"] for feeder in feeders].index(row["feeder"])
-    return ChargerConfig(row["id"], phases, phase_known, row["max_a"], at)
+    return ChargerConfig(row["id"], phases, phase_known, row["max_a"], at, row["lease"])
 
 
 def _broker(row: dict[str, Any], path: Path) -> BrokerConfig:
@@ -349,7 +403,8 @@ def _check_broker(document: Document, broker: dict[str, Any]) -> None:
 def _check_chargers(document: Document, chargers: list[dict[str, Any]], fallback_ma: int) -> None:
     """Rules that need more than one row: at least one, no id twice, none weaker than its fallback."""
     if document.root.get("chargers", []) == []:
-        document.complain("", "there are no chargers. Add [[chargers]] with id, phase and max_a for each.")
+        text = "there are no chargers. Add [[chargers]] with id, phase and max_a for each."
+        document.complain("", text, "chargers")
     _check_ids(document, chargers, "charger")
     for at, row in enumerate(chargers, 1):
         if row.get("max_a", fallback_ma) < fallback_ma:
@@ -399,6 +454,15 @@ def _check_meters(document: Document, meter: dict[str, Any], feeders: list[dict[
             document.complain(
                 where, f"{host}:{port} unit {own['unit']} is the meter of {first}. Write this feeder's own."
             )
+
+
+# ------------------------------------------------------------------------------------------- what is left unwatched
+def site_of(config: AreaConfig, memory: Memory | None = None) -> Site:
+    """What the area bears when nobody watches it, by what was learned of residents, or else by what is stated."""
+    quarters = [range(start, start + QUARTER_MIN) for start in range(0, DAY_MIN, QUARTER_MIN)]
+    limits = [min(limit_permille_at(config, minute) for minute in quarter) for quarter in quarters]
+    cheap = [all(in_valley(config, minute) for minute in quarter) for quarter in quarters]
+    return survey(config, limits, cheap, memory)
 
 
 # ------------------------------------------------------------------------------------------------------- the schedule

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING
 
 from edge.core import ledger
 from edge.core.model import CHARGING, FAULTED, FINISHED, MIN_MA, NEVER, UNPLUGGED, WAITING, Charger, Command, Place
+from edge.late import FRESH_MS, Late, is_due
 from edge.planner import GO_MS, Proposal, Want
 from edge.ports import ChargerState, Message, Setpoint, Wish
+from edge.turns import in_turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -70,6 +72,12 @@ class Unit:
     echo: tuple[int, int] = (-1, -1)
     """The telemetry stamp (boot, tick) that the last setpoint echoed."""
     sent: tuple[ledger.Sent, ...] = ()
+    late: tuple[ledger.Late, ...] = ()
+    """The late fallbacks that it keeps or may be given by what is on its way."""
+    late_until_ms: int = NEVER
+    """When the last one it was told ends."""
+    turn_ma: int = 0
+    """What it may take in its turn, beyond what the image counts: all turns together are counted once."""
     place: int = 0
     steady_ms: int = NEVER
     """Since when what it draws has not risen and what it was told has not mattered."""
@@ -118,6 +126,8 @@ class Fleet:
     """Sessions that were seen to begin since somebody last asked."""
     news: bool = False
     """A session or a wish that no plan has seen."""
+    late: Late | None = None
+    """What chargers are to do by themselves in the valley; None: nothing."""
     newcomer_ms: tuple[int, ...] = ()
     """By place: the start of a car that no plan has seen yet; without an entry it goes at once."""
 
@@ -183,6 +193,7 @@ class Fleet:
         unit.steady_ma = min(unit.steady_ma, ma)
         unit.state, unit.image = state, None
         unit.sent = ledger.outstanding(unit.sent, state.epoch, state.seq, now_ms)
+        unit.late = ledger.lates(unit.late, state.epoch, state.seq, state.late_ma)
         self._mind_foreign(unit, state, known)
 
     def _mind_fallback(self, name: str, fallback_ma: int) -> None:
@@ -261,17 +272,26 @@ class Fleet:
 
     def view(self, now_ms: int) -> tuple[Charger, ...]:
         """The latched image of every charger, sorted by id."""
-        return tuple(
+        images = tuple(
             unit.image if unit.image is not None and now_ms < unit.image_until_ms else self._view(name, unit, now_ms)
             for name, unit in self.units.items()
         )
+        if self.charging.fallback_slots < 2:
+            return images
+        turns_ma = [unit.turn_ma for unit in self.units.values()]
+        return in_turns(images, turns_ma, self.places, self.charging.fallback_slots)
 
     def _view(self, name: str, unit: Unit, now_ms: int) -> Charger:
         config, state = unit.config, unit.state
         doubt_ms = self._doubt_until_ms(unit)
         if state is None:
             fallback_ma = self.charging.fallback_ma
-            most = ledger.possible_ma(unit.sent, False, True, 0, NEVER, 0, fallback_ma, now_ms)
+            # It may keep a late fallback of an earlier controller.
+            alone_ma = max(fallback_ma, MIN_MA) if self.late is not None and self.late.begun else fallback_ma
+            fallback_ma, alone_ma, unit.turn_ma = self._turn(self.charging.fallback_slots, fallback_ma, alone_ma)
+            # What was told to one without a lease, by whomever, stands.
+            alone_ma = alone_ma if config.leased else config.max_ma
+            most = ledger.possible_ma(unit.sent, False, True, 0, NEVER, 0, alone_ma, now_ms)
             return Charger(
                 name, unit.place, config.max_ma, fallback_ma, UNPLUGGED, 0, 0, unit.set_ma,
                 config.max_ma if now_ms < doubt_ms else most, True, False, 0, 0, NEVER, NEVER, False, 0,
@@ -284,7 +304,12 @@ class Fleet:
         ma, allowed_ma = min(max(state.ma), plate_ma), min(state.allowed_ma, plate_ma)
         fallback_ma = min(state.fallback_ma, plate_ma)
         until_ms = ledger.lease_end_ms(unit.heard_ms, state.lease_ms) if state.lease_ms > 0 else NEVER
-        possible = ledger.possible_ma(unit.sent, plugged, silent, allowed_ma, until_ms, ma, fallback_ma, now_ms)
+        until_ms = until_ms if config.leased else ledger.FOREVER
+        alone_ma = max(fallback_ma, min(ledger.late_ma(unit.late, now_ms), plate_ma))
+        fallback_ma, alone_ma, unit.turn_ma = self._turn(state.slots, fallback_ma, alone_ma)
+        if not (plugged or silent):
+            unit.turn_ma = 0
+        possible = ledger.possible_ma(unit.sent, plugged, silent, allowed_ma, until_ms, ma, alone_ma, now_ms)
         # A draw above what it allows is falling: when no word has come since, it proves nothing of the present.
         proof_ms = unit.heard_ms + PROOF_MS if ma > allowed_ma else 1 << 60
         proven_ma = allowed_ma if now_ms >= proof_ms else ma
@@ -306,8 +331,18 @@ class Fleet:
         # It stays true until something is heard or told, or until one of these moments.
         moments = [silent_ms, until_ms, doubt_ms, proof_ms, unit.steady_ms + SETTLE_MS]
         moments += [sent.ends_ms for sent in unit.sent]
+        moments += [at for row in unit.late for at in (row.from_ms, row.to_ms)]
         unit.image, unit.image_until_ms = image, min((at for at in moments if at > now_ms), default=1 << 60)
         return image
+
+    def _turn(self, slots: int, fallback_ma: int, alone_ma: int) -> tuple[int, int, int]:
+        """(fallback to be told, what it takes alone at any time, what it takes alone in its turn), mA.
+
+        To tell a charger its fallback would be to end its turns: it is told 0, and left to itself.
+        """
+        if 1 < self.charging.fallback_slots <= slots:
+            return 0, 0, alone_ma
+        return fallback_ma, alone_ma, 0
 
     def _want_wh(self, unit: Unit) -> int:
         """What this session asked for, or what is assumed of who asked for nothing."""
@@ -393,7 +428,7 @@ class Fleet:
             elif self._is_due(unit, state, command):
                 setpoint = Setpoint(
                     command.id, self.epoch_of(unit), unit.seq + 1, state.boot, state.tick_ms, command.ma,
-                    self.charging.lease_ms,
+                    self.charging.lease_ms, *self._late_told(unit),
                 )  # fmt: skip
                 (lower if command.ma < unit.set_ma else other).append(setpoint)
         return lower + [self._fence(name, ma) for _, _, name, ma in sorted(unfenced)[:FENCES_MAX]] + other
@@ -410,7 +445,7 @@ class Fleet:
         return Setpoint(charger, self.epoch_of(unit), unit.seq + 1, boot, tick_ms, ma, 0)
 
     def _is_due(self, unit: Unit, state: ChargerState, command: Command) -> bool:
-        if command.ma != unit.set_ma:
+        if command.ma != unit.set_ma or self._is_late_due(unit, state, command):
             return True
         if (state.boot, state.tick_ms) == unit.echo:
             return False  # it has said nothing since: a second message could tell it nothing new
@@ -420,10 +455,27 @@ class Fleet:
         lost = state.seq < unit.seq
         if lost and (high or (command.renew and state.allowed_ma < command.ma)):
             return True
-        leaseless = command.ma == state.fallback_ma or not command.renew
-        if leaseless and state.allowed_ma <= max(command.ma, state.fallback_ma):
+        leaseless = (command.ma == state.fallback_ma and state.slots == 1) or not command.renew
+        if (leaseless or not unit.config.leased) and state.allowed_ma <= max(command.ma, state.fallback_ma):
             return False
         return unit.echo[0] != state.boot or state.tick_ms - unit.echo[1] >= self.charging.lease_ms // 4
+
+    def _late_told(self, unit: Unit) -> tuple[int, int, int]:
+        """The late fallback that a setpoint for this charger carries: mA, after and until, s."""
+        if self.late is None or not unit.config.leased:
+            return 0, 0, 0
+        return self.late.told(unit.config.id, unit.heard_ms)
+
+    def _is_late_due(self, unit: Unit, state: ChargerState, command: Command) -> bool:
+        """Must it be told for its late fallback alone? What SAFE does not renew is not renewed for that."""
+        if (self.late is None and not unit.late) or (state.boot, state.tick_ms) == unit.echo:
+            return False
+        if command.ma > state.fallback_ma and not command.renew:
+            return False
+        if self.late is not None and self.late.now_ms - unit.heard_ms > FRESH_MS:
+            return False
+        from_ms = min((row.from_ms for row in unit.late), default=NEVER)
+        return is_due(self.late, self._late_told(unit), unit.late_until_ms, from_ms, state)
 
     def sent(self, setpoint: Setpoint, now_ms: int) -> None:
         """Remember a setpoint that has left: it may flow from now on."""
@@ -440,7 +492,7 @@ class Fleet:
             unit.told_ms = now_ms
         unit.set_ma, unit.seq, unit.image = setpoint.ma, setpoint.seq, None
         unit.echo = (setpoint.boot, setpoint.tick_ms)
-        ends_ms = ledger.lease_end_ms(now_ms, setpoint.lease_ms)
+        ends_ms = ledger.lease_end_ms(now_ms, setpoint.lease_ms) if unit.config.leased else ledger.FOREVER
         entry = ledger.Sent(setpoint.epoch, setpoint.seq, setpoint.ma, ends_ms)
         # An older one that is not above this one adds nothing: it ends earlier and is disproved earlier.
         above = [s for s in unit.sent if s.ma > setpoint.ma and s.ends_ms > now_ms]
@@ -449,6 +501,10 @@ class Fleet:
             first, second = above[:2]
             above[:2] = [ledger.Sent(second.epoch, second.seq, first.ma, second.ends_ms)]
         unit.sent = (*above, entry)
+        if setpoint.late_until_s:
+            window = ledger.late_window(now_ms, setpoint.late_after_s, setpoint.late_until_s)
+            unit.late = _bounded((*unit.late, ledger.Late(setpoint.epoch, setpoint.seq, setpoint.late_ma, *window)))
+            unit.late_until_ms = unit.heard_ms + setpoint.late_until_s * 1000
 
 
 def place_of(config: ChargerConfig) -> Place:
@@ -459,9 +515,17 @@ def place_of(config: ChargerConfig) -> Place:
 
 
 def _as_said(row: Charger, unit: Unit) -> Charger:
-    """With the current its last word gave, however old that is."""
-    ma = 0 if unit.state is None else min(max(unit.state.ma), unit.config.max_ma)
-    return row if ma == row.ma else row._replace(ma=ma)
+    """With the current its last word gave, however old that is, and with all it may rightly take by itself.
+
+    In its turn, or on its late fallback, it obeys too.
+    """
+    if unit.state is None:
+        return row
+    ma = min(max(unit.state.ma), unit.config.max_ma)
+    alone_ma = min(max(unit.state.fallback_ma, unit.state.late_ma), unit.config.max_ma)
+    if ma == row.ma and alone_ma <= row.fallback_ma:
+        return row
+    return row._replace(ma=ma, fallback_ma=max(alone_ma, row.fallback_ma))
 
 
 def next_epoch(newest: int, number: int) -> int:
@@ -472,6 +536,15 @@ def next_epoch(newest: int, number: int) -> int:
 def near(epoch: int, own: int) -> bool:
     """Is an epoch so little ahead that one charger is enough to believe in it?"""
     return epoch // EPOCH_STEP <= own // EPOCH_STEP + EPOCH_JUMP_MAX
+
+
+def _bounded(rows: tuple[ledger.Late, ...]) -> tuple[ledger.Late, ...]:
+    """Not too many late fallbacks, and none forgotten: the two oldest become one that spans both."""
+    if len(rows) <= OUTSTANDING_MAX:
+        return rows
+    a, b = rows[:2]
+    both = ledger.Late(b.epoch, b.seq, max(a.ma, b.ma), min(a.from_ms, b.from_ms), max(a.to_ms, b.to_ms))
+    return (both, *rows[2:])
 
 
 def _age(state: ChargerState) -> tuple[int, int, int]:

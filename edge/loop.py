@@ -27,9 +27,13 @@ from edge.core.model import (
 )
 from edge.fleet import RIVAL_MS, Fleet
 from edge.gauge import Gauge, ask_all
+from edge.late import Late
 from edge.memory import Memory
 from edge.planner import Proposal, expected
 from edge.planning import NEW_MS, PLAN_MS, Inline, Question, habits, local_minute, slots_ahead
+from edge.schema import clock
+from edge.site import late_hours, unleased_ma
+from edge.unleased import within
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,6 +123,10 @@ class Controller:
         """When the last whole cycle began: decided, guarded, handed over."""
         self.quiet_until_ms = NEVER
         self._learned_ms = NEVER
+        self._site_hour = -1
+        self._late_span: tuple[int, int] | None = None
+        self._unleased_ma: tuple[int, ...] = ()
+        self.unleased = frozenset(charger.id for charger in config.chargers if not charger.leased)
         self._reasons: list[str] = []
         self._feeder_ids = tuple(feeder.id for feeder in config.feeders)
         self._reasons_hour = -1
@@ -139,6 +147,8 @@ class Controller:
         self._mind_rival()
         self._read_meters()
         self._plan()
+        self._ask_site()
+        self.fleet.late = self._late()
         snapshot = self._snapshot()
         before = self.guard.mode
         commands = self.decide(snapshot)
@@ -162,6 +172,8 @@ class Controller:
         commands = guard.vet(self.guard, shown, commands, self.settings)
         if self.guard.new:
             self.obey = obey.seen(self.obey, shown)
+        if self.unleased:
+            commands = within(commands, snapshot.chargers, snapshot.places, self.unleased, self._unleased_ma)
         self.obey = obey.told(self.obey, shown, commands, self.settings.rated_ma, self.now_ms)
         return self._name_isolated(snapshot, commands)
 
@@ -386,12 +398,38 @@ class Controller:
             if 0 < stay_ms < MAX_STAY_MS:
                 self.memory.note_departure(local_minute(self.zone, float(wish.depart_s)))
             return now_ms + min(max(stay_ms, 0), 7 * MAX_STAY_MS)
-        local = datetime.fromtimestamp(self.wall_s, self.zone)
-        hour, minute = divmod(self.config.charging.default_depart_min, 60)
-        leaves = local.replace(hour=hour, minute=minute, second=0, microsecond=0)
-        if leaves <= local:
-            leaves += timedelta(days=1)  # by the calendar: seven is seven, also in the night the clock changes
-        return now_ms + round((leaves.timestamp() - self.wall_s) * 1000)
+        return now_ms + self._ahead_ms(self.wall_s, self.config.charging.default_depart_min)
+
+    def _ahead_ms(self, wall_s: float, minute_of_day: int) -> int:
+        """How long it is to the next such minute of the local day."""
+        local = datetime.fromtimestamp(wall_s, self.zone)
+        hour, minute = divmod(minute_of_day, 60)
+        then = local.replace(hour=hour, minute=minute, second=0, microsecond=0)
+        if then <= local:
+            then += timedelta(days=1)  # by the calendar: seven is seven, also in the night the clock changes
+        return round((then.timestamp() - wall_s) * 1000)
+
+    def _ask_site(self) -> None:
+        """Once an hour: what does the site bear when nobody watches it? Residents are learned day by day."""
+        hour = self.now_ms // HOUR_MS
+        if hour == self._site_hour:
+            return
+        self._site_hour = hour
+        site, charging = cfg.site_of(self.config, self.memory), self.config.charging
+        self._unleased_ma, self._late_span = unleased_ma(site, charging), late_hours(site, charging)
+        if self._late_span is not None:
+            first, end = map(clock, self._late_span)
+            self._say("late", f"chargers left alone charge by themselves from {first} to {end}")
+        elif "late" in self._said:
+            self._say("late", "chargers left alone do not charge: there is no room any more")
+
+    def _late(self) -> Late | None:
+        """When chargers that nobody speaks to any more may charge by themselves."""
+        if self._late_span is None or self.wall_s is None:
+            return None
+        from_ms, until_ms = (self.now_ms + self._ahead_ms(self.wall_s, minute) for minute in self._late_span)
+        # Where the end comes first the time has begun.
+        return Late(self.now_ms, self.now_ms if from_ms >= until_ms else from_ms, until_ms)
 
     def _mind_rival(self) -> None:
         """Another controller, a newer one or a twin, commands here: fall silent, start again later.

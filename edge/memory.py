@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from edge.config import ConfigError
+from edge.schema import ConfigError
 from edge.scribe import at_once
 from edge.vault import Kept, Vault
 
@@ -40,6 +40,9 @@ NEW_DAY = 0.3
 """What a new day counts against all days before."""
 NEW_WISH = 0.02
 """What a new wish counts against all wishes before."""
+HIGHEST_FALLS = 0.02
+"""What a day with less takes off the highest minute: in five weeks half, so that it follows the seasons."""
+DAYS_MAX = 1000
 RATIO_BOUNDS = (0.7, 1.6)
 """How far today's load may depart from what was learned before the difference counts as a fault of the meter."""
 
@@ -62,6 +65,13 @@ class Memory:
     month: str = ""
     granted: dict[str, int] = field(default_factory=dict)
     """How often each charger was charged at once in this month."""
+    highest_ma: list[list[int]] = field(default_factory=lambda: [[] for _ in range(QUARTERS)])
+    """By quarter of an hour: days seen, then residents' highest minute on each phase, and on each feeder's, mA."""
+    _high_ma: list[float] = field(default_factory=list)
+    """The same for the present quarter of an hour, and the sums of its present minute."""
+    _minute: int = -1
+    _minute_ma: list[float] = field(default_factory=list)
+    _minute_count: int = 0
     meters: dict[str, str] = field(default_factory=dict)
     """The serial number of each meter that has said it, by feeder; "" is the transformer's."""
     _ratios: int = 0
@@ -91,6 +101,7 @@ class Memory:
         self.recent_ma = tuple(was + (max(ma, 0) - was) / few for was, ma in zip(self.recent_ma, base_ma, strict=True))
         if minute is not None:
             quarter = int(minute) // QUARTER_MIN
+            self._note_minute(int(minute), base_ma)
             if quarter != self._quarter:
                 self._close_quarter(quarter)
             self._sum += base_va
@@ -98,8 +109,40 @@ class Memory:
         keep = max(RECENT_MS / period_ms, 1.0)
         self.recent_va = base_va if self.recent_va == 0.0 else self.recent_va + (base_va - self.recent_va) / keep
 
+    def _note_minute(self, minute: int, base_ma: Sequence[int]) -> None:
+        if minute != self._minute or len(base_ma) != len(self._minute_ma):
+            if self._minute_count:
+                means = [total / self._minute_count for total in self._minute_ma]
+                before = self._high_ma if len(self._high_ma) == len(means) else means
+                self._high_ma = [max(pair) for pair in zip(before, means, strict=True)]
+            self._minute, self._minute_ma, self._minute_count = minute, [0.0] * len(base_ma), 0
+        self._minute_ma = [total + max(ma, 0) for total, ma in zip(self._minute_ma, base_ma, strict=True)]
+        self._minute_count += 1
+
+    def _keep_highest(self, quarter: int) -> None:
+        """Take the highest minute of a quarter of an hour that has ended into what was learned."""
+        was, now = self.highest_ma[quarter], [round(ma) for ma in self._high_ma]
+        if len(was) != len(now) + 1:
+            was = [0] * (len(now) + 1)
+        days, *before = was
+        self.highest_ma[quarter] = [min(days + 1, DAYS_MAX)] + [
+            max(ma, round(old + (ma - old) * HIGHEST_FALLS)) for ma, old in zip(now, before, strict=True)
+        ]
+        self._high_ma = []
+
+    def highest(self, days: int, wires: int) -> list[list[int]] | None:
+        """Residents' highest minute by quarter of an hour on each of so many wires, mA: phases, then feeders' phases.
+
+        None while not every quarter of an hour was seen on so many days.
+        """
+        if any(len(row) != wires + 1 or row[0] < days for row in self.highest_ma):
+            return None
+        return [row[1:] for row in self.highest_ma]
+
     def _close_quarter(self, quarter: int) -> None:
         old = self._quarter
+        if old >= 0 and self._high_ma:
+            self._keep_highest(old)
         if old >= 0 and self._count:
             mean = self._sum / self._count
             was = self.profile_va[old]
@@ -192,6 +235,7 @@ class Memory:
             "depart_min": None if self.depart_min is None else round(self.depart_min),
             "month": self.month,
             "granted": self.granted,
+            "highest_ma": self.highest_ma,
             "meters": self.meters,
         }
 
@@ -207,11 +251,14 @@ class Memory:
             month = str(data.get("month", ""))[:7]
             meters = {str(name): str(serial) for name, serial in data.get("meters", {}).items()}
             granted = {str(name): int(_number(count)) for name, count in data.get("granted", {}).items()}
+            highest = [[int(_number(ma)) for ma in row] for row in data.get("highest_ma", [[]] * QUARTERS)]
         except (AttributeError, KeyError, TypeError, ValueError) as err:
             raise ValueError(f"not a memory of an area: {err!r}") from None
-        if len(profile) != QUARTERS or len(arrivals) != QUARTERS:
+        if {len(profile), len(arrivals), len(highest)} != {QUARTERS}:
             raise ValueError("not a memory of an area: 96 quarters of an hour are expected")
-        return cls(profile, arrivals, int(nights), depart_min, peak_va, month=month, granted=granted, meters=meters)
+        memory = cls(profile, arrivals, int(nights), depart_min, peak_va, month=month, granted=granted, meters=meters)
+        memory.highest_ma = highest
+        return memory
 
 
 def _number(value: object) -> float:
@@ -254,6 +301,16 @@ class MemoryFile:
         self._kept.vault.try_out()
         memory = self._kept.vault.load(self._read)
         return Memory() if memory is None else memory
+
+    def peek(self) -> Memory:
+        """What is kept, the file left as it is. Raises ConfigError when it is another area's or cannot be read."""
+        if self._kept is None:
+            return Memory()
+        try:
+            return self._kept.vault.peek(self._read)
+        except (OSError, ValueError, RecursionError) as err:
+            what = getattr(err, "strerror", None) or err
+            raise ConfigError([f"--memory {self.path}: {what}. Name the file that taiqu run --memory keeps."]) from None
 
     def _read(self, data: dict[str, Any]) -> Memory:
         memory = Memory.from_json(data)

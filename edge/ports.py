@@ -28,6 +28,10 @@ class ChargerState:
     """What is left of the lease, ms; 0 when the charger stands at its fallback."""
     fallback_ma: int
     max_ma: int
+    slots: int = 1
+    """It takes what it takes by itself in one of so many turns; 1: at all times."""
+    late_ma: int = 0
+    """The late fallback that it keeps, before or during its time; 0: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,11 @@ class Setpoint:
     tick_ms: int
     ma: int
     lease_ms: int
+    late_ma: int = 0
+    """A late fallback: after the lease nothing, from ``late_after_s`` on this current, from ``late_until_s`` on the
+    static fallback, s from the echoed stamp. 0 and 0: none, and none is kept."""
+    late_after_s: int = 0
+    late_until_s: int = 0
 
 
 Message = ChargerState | Wish

@@ -407,11 +407,20 @@ class Document:
         self.file = file
         self.root = root
         self.problems: list[str] = []
+        self._unsound: set[str] = set()
         self._tables, self._lists = tables, lists
 
-    def complain(self, place: str, text: str) -> None:
-        """Note one problem; ``place`` is a table such as "area" or "chargers.2", or empty for the file."""
+    def complain(self, place: str, text: str, about: str = "") -> None:
+        """Note one problem; ``place`` is a table such as "area" or "chargers.2", or empty for the file.
+
+        ``about``: the table that is meant where the text names the place itself.
+        """
+        self._unsound.add((place or about).split(".", maxsplit=1)[0])
         self.problems.append(f"{self.file}: [{place}] {text}" if place else f"{self.file}: {text}")
+
+    def sound(self, *tables: str) -> bool:
+        """Was nothing found wrong in these tables, so that rules over all of them can be applied?"""
+        return self._unsound.isdisjoint(tables)
 
     def check_names(self) -> None:
         """Complain about every top-level name that is no table of this file."""
@@ -424,7 +433,7 @@ class Document:
         keys = self._tables[name]
         if name not in self.root and not optional:
             needed = ", ".join(key.name for key in keys if key.default is REQUIRED)
-            self.complain("", f"[{name}] is missing. Add [{name}] with {needed}.")
+            self.complain("", f"[{name}] is missing. Add [{name}] with {needed}.", name)
             return {}
         return self._read(self.root.get(name, {}), keys, name, children)
 
@@ -435,7 +444,8 @@ class Document:
         """
         raw = parent.get(name.rsplit(".", 1)[-1], []) if isinstance(parent, dict) else []
         if not isinstance(raw, list):
-            self.complain("", f"[{name}] must be a list of tables. Write [[{name}]] with two brackets before each.")
+            text = f"[{name}] must be a list of tables. Write [[{name}]] with two brackets before each."
+            self.complain("", text, name)
             return []
         out = []
         for at, row in enumerate(raw, 1):
@@ -452,7 +462,8 @@ class Document:
             table, _, number = place.rpartition(".")
             names = ".".join(part for part in place.split(".") if not part.isdigit())
             header = f"[[{table}]]" if number.isdigit() else f"[{names}]"
-            self.complain("", f"{place} is {_kind(raw)}; a table is needed. Write {header} on a line of its own.")
+            text = f"{place} is {_kind(raw)}; a table is needed. Write {header} on a line of its own."
+            self.complain("", text, place)
             return {}
         known = [key.name for key in keys] + list(children)
         guessed = {self._unknown(place, name, known) for name in raw if name not in known}
@@ -531,3 +542,8 @@ def _unit(key: str) -> str:
 def in_file_units(value: int, scale: int) -> str:
     """A core integer in file units without trailing zeros: 785 / 10 is "78.5"."""
     return f"{Decimal(value) / scale:f}"
+
+
+def clock(minute: int) -> str:
+    """A minute of the day as people write it."""
+    return f"{minute // 60:02d}:{minute % 60:02d}"

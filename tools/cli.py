@@ -16,6 +16,8 @@ from typing import Any
 from edge import __main__ as daemon
 from edge import config as cfg
 from edge import words
+from edge.memory import MemoryFile
+from edge.site import fallback_problem
 from edge.state import State
 from tools import bench, demo, why
 from tools.errors import UserError
@@ -73,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("area", type=Path, help="the area's configuration, area.toml")
     verb.add_argument("--live", action="store_true", help="also read the meter once and log in to the broker")
     verb.add_argument("--json", action="store_true", help="the area as JSON on standard output")
+    verb.add_argument("--memory", type=Path, metavar="FILE", help="hold the fallback against what was learned, too")
     verb.set_defaults(run=_check)
 
     verb = verbs.add_parser("why", help="why each charger has the current it has, from the journal")
@@ -116,16 +119,21 @@ def _check(args: argparse.Namespace) -> int:
             json.dump({"errors": err.problems}, sys.stdout, ensure_ascii=False, indent=2)
             sys.stdout.write("\n")
         raise
+    site = cfg.site_of(config, MemoryFile(args.memory, config.area_id).peek())
     live = daemon.probe(config) if args.live else []
     trouble = [text for ok, text in live if not ok]
+    if problem := fallback_problem(site, config.charging):
+        trouble.append(f"{args.area.name}: [charging] {problem}")
     if args.json:
         document: dict[str, Any] = {"area": words.as_json(config), "advice": words.advise(config)}
+        document["alone"] = words.alone_as_json(site, config.charging)
         if args.live:
             document["live"] = [{"ok": ok, "text": text} for ok, text in live]
         json.dump(document, sys.stdout, ensure_ascii=False, indent=2)
         sys.stdout.write("\n")
     else:
-        rows = [*words.in_words(config), *(("advice", text) for text in words.advise(config))]
+        rows = [*words.in_words(config), *words.alone_in_words(site, config.charging)]
+        rows += [("advice", text) for text in words.advise(config)]
         rows += [("live", text) for ok, text in live if ok]
         width = max(len(topic) for topic, _ in rows)
         for topic, sentence in rows:

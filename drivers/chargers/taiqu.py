@@ -18,6 +18,8 @@ ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _INT_MAX = 1 << 53
 _STATE = ("boot", "tick_ms", "epoch", "seq", "plug", "w", "wh", "allowed_ma", "lease_ms", "fallback_ma", "max_ma")
 _STATE_KEYS = frozenset((*_STATE, "v", "ma"))
+_STATE_MORE = ("slots", "late_ma")
+"""A charger without turns, or that keeps no late fallback, leaves these out."""
 _DEPART_S_MAX = 1 << 34
 _SIGNED = frozenset(("w",))
 _WISH_KEYS = frozenset(("v", "want_wh", "depart_s", "mode", "now", "prio"))
@@ -40,9 +42,12 @@ def topic_of(area: str, setpoint: Setpoint) -> str:
 def encode(setpoint: Setpoint) -> str:
     """A setpoint on the wire."""
     s = setpoint
+    late = ""
+    if s.late_until_s:
+        late = f',"late_ma":{s.late_ma},"late_after_s":{s.late_after_s},"late_until_s":{s.late_until_s}'
     return (
         f'{{"v":1,"epoch":{s.epoch},"seq":{s.seq},"boot":{s.boot},"tick_ms":{s.tick_ms},'
-        f'"ma":{s.ma},"lease_ms":{s.lease_ms}}}'
+        f'"ma":{s.ma},"lease_ms":{s.lease_ms}{late}}}'
     )
 
 
@@ -78,13 +83,15 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def _state(charger: str, fields: dict[str, Any]) -> ChargerState:
-    if fields.keys() != _STATE_KEYS:
-        raise DialectError(f"state: fields differ at {sorted(fields.keys() ^ _STATE_KEYS)[:4]}")
+    if fields.keys() - set(_STATE_MORE) != _STATE_KEYS:
+        raise DialectError(f"state: fields differ at {sorted(fields.keys() - set(_STATE_MORE) ^ _STATE_KEYS)[:4]}")
     ma = fields["ma"]
     if type(ma) is not list or len(ma) != 3:
         raise DialectError("state: ma is not a list of three")
-    for name in _STATE:
+    for name in (*_STATE, *(more for more in _STATE_MORE if more in fields)):
         _integer(name, fields[name])
+    if fields.get("slots", 1) < 1:
+        raise DialectError("state: slots = 0, but every charger has a turn")
     a, b, c = ma
     for value in ma:
         _integer("ma", value)
@@ -102,6 +109,8 @@ def _state(charger: str, fields: dict[str, Any]) -> ChargerState:
         fields["lease_ms"],
         fields["fallback_ma"],
         fields["max_ma"],
+        fields.get("slots", 1),
+        fields.get("late_ma", 0),
     )
 
 

@@ -30,25 +30,32 @@ VOLT = 220
 
 
 class Chargers:
-    """All chargers of a plant. Their clock is the plant's second plus an offset of their own."""
+    """All chargers of a plant. Their clock is the plant's second plus an offset of their own.
 
-    def __init__(self, plant: Plant, seed: int, fallback_ma: int = 0) -> None:
+    ``slots``: they take what they take by themselves in one of so many turns.
+    """
+
+    def __init__(self, plant: Plant, seed: int, fallback_ma: int = 0, slots: int = 1) -> None:
         rng = np.random.default_rng((seed, 3))
         self.plant = plant
         count = len(plant.cars.phase)
         self.ids = [f"p{k + 1:03d}" for k in range(count)]
         self.index = {name: k for k, name in enumerate(self.ids)}
-        self.fallback_ma = fallback_ma
+        self.fallback_ma, self.slots = fallback_ma, slots
+        self.turns = [leases.turn_of(name) for name in self.ids]
         self.max_ma = [int(a) * 1000 for a in plant.cars.max_a]
         self.boot = [int(x) for x in rng.integers(1, 1 << 31, count)]
         self.offset_ms = [int(x) for x in rng.integers(0, 1 << 22, count)]
         self.leases = [leases.start(b) for b in self.boot]
+        self.lates: list[leases.Late | None] = [None] * count
         self.within_ms = 0
         """How far the present second has gone; a bench in real time moves it on between the plant's steps."""
         self.accepted = self.refused = 0
         self._ends_s = np.full(count, -np.inf)
+        """When what a charger allows may change by itself: its lease ends, a late fallback begins, a turn."""
         self._allowed_ma = np.full(count, float(fallback_ma))
         self._beat_s = np.full(count, np.inf)
+        self._leased = np.zeros(count, dtype=bool)
         self._eager_until_s = np.full(count, -np.inf)
         self._said_a = np.zeros(count)
         self._said_plug = np.full(count, UNPLUGGED)
@@ -59,25 +66,24 @@ class Chargers:
     def before_second(self) -> None:
         """End leases that are over and put every charger's allowance on its pilot, for the plant's next second."""
         over = self._ends_s <= self.plant.second
-        if over.any():
-            self._allowed_ma[over] = self.fallback_ma
-            self._ends_s[over] = np.inf
-            self._dirty |= over
+        for k in np.flatnonzero(over).tolist():
+            self._settle(k, self._tick_ms(k))
+        self._dirty |= over
         self.plant.pilot_a[:] = self._allowed_ma / 1000.0
 
     def obey(self, charger: str, payload: bytes) -> None:
         """One setpoint from the wire; what cannot be read, or is for nobody here, is refused."""
-        s = _read(payload)
-        if s is None or charger not in self.index:
+        read = _read(payload)
+        if read is None or charger not in self.index:
             self.refused += 1
             return
-        asked = leases.Setpoint(s["epoch"], s["seq"], s["boot"], s["tick_ms"], s["ma"], s["lease_ms"])
-        self.judge(self.index[charger], asked)
+        self.judge(self.index[charger], *read)
 
-    def judge(self, k: int, asked: leases.Setpoint) -> None:
+    def judge(self, k: int, asked: leases.Setpoint, late: tuple[int, int, int] = (0, 0, 0)) -> None:
         """One setpoint, judged by the lease; refused for its age, it is answered with telemetry."""
         now_ms = self._tick_ms(k)
-        lease, verdict = leases.accept(self.leases[k], asked, self.fallback_ma, self.max_ma[k], now_ms)
+        alone_ma = self._alone_ma(k, now_ms)
+        lease, verdict = leases.accept(self.leases[k], asked, alone_ma, self.max_ma[k], now_ms)
         if verdict != leases.ACCEPTED:
             self.refused += 1
             self._dirty[k] |= verdict == leases.STALE
@@ -86,13 +92,31 @@ class Chargers:
         # A new controller is waiting to hear that it is the newest; a setpoint without a lease asks for an answer.
         self._dirty[k] |= lease.epoch != self.leases[k].epoch or asked.lease_ms == 0
         self.leases[k] = lease
-        left_ms = lease.ends_ms - now_ms
-        allowed = leases.allowed_ma(lease, self.fallback_ma, now_ms)
-        self._dirty[k] |= allowed != self._allowed_ma[k]
-        self._allowed_ma[k] = allowed
-        self._ends_s[k] = self.plant.second + (self.within_ms + left_ms) / 1000.0 if left_ms > 0 else np.inf
+        self.lates[k] = leases.late_of(lease, asked, *late, now_ms)
+        self._settle(k, now_ms)
         if asked.lease_ms:
             self._beat_s[k] = asked.lease_ms / 3000.0
+
+    def _settle(self, k: int, now_ms: int) -> None:
+        """What a charger allows from now on, and when that may change by itself."""
+        lease, late = self.leases[k], self.lates[k]
+        allowed = leases.allowed_ma(lease, self._alone_ma(k, now_ms), now_ms)
+        self._dirty[k] |= allowed != self._allowed_ma[k]
+        self._allowed_ma[k], self._leased[k] = allowed, now_ms < lease.ends_ms
+        moments = [lease.ends_ms, *(late[1:] if late is not None else ())]
+        if self.slots > 1:
+            moments.append((now_ms // leases.SLOT_MS + 1) * leases.SLOT_MS)
+        next_ms = min((at_ms for at_ms in moments if at_ms > now_ms), default=np.inf)
+        self._ends_s[k] = self.plant.second + (self.within_ms + next_ms - now_ms) / 1000.0
+
+    def _alone_ma(self, k: int, now_ms: int) -> int:
+        """What a charger takes by itself."""
+        return leases.alone_ma(self.lates[k], self.fallback_ma, self.slots, self.turns[k], now_ms)
+
+    def kept(self, k: int) -> tuple[int, int]:
+        """What a charger says of its turns and of its late fallback: slots, mA."""
+        late = self.lates[k]
+        return self.slots, late.ma if late is not None and self._tick_ms(k) < late.to_ms else 0
 
     def telemetry(self) -> list[tuple[str, str]]:
         """What the chargers have to say now: (id, payload), by id."""
@@ -109,7 +133,8 @@ class Chargers:
         self._said_a[speaking] = plant.current_a[speaking]
         self._said_plug[speaking] = plug[speaking]
         most_s = np.where(plant.second < self._eager_until_s, EAGER_BEAT_S, np.inf)
-        beat_s = np.where(self._allowed_ma > self.fallback_ma, self._beat_s, most_s)[speaking]
+        kept_up = self._leased & ((self._allowed_ma != self.fallback_ma) | (self.slots > 1))
+        beat_s = np.where(kept_up, self._beat_s, most_s)[speaking]
         self._due_s[speaking] = plant.second + np.minimum(HEARTBEAT_S[plug[speaking]], beat_s)
         self._dirty[:] = False
         return [(int(k), int(plug[k])) for k in speaking]
@@ -140,19 +165,21 @@ class Chargers:
 
     def _state(self, k: int, plug: int) -> str:
         boot, tick_ms, epoch, seq, a, b, c, w, wh, allowed_ma, lease_ms, max_ma = self.said(k, plug)
+        slots, late_ma = self.kept(k)
+        more = (f',"slots":{slots}' if slots > 1 else "") + (f',"late_ma":{late_ma}' if late_ma else "")
         return (
             f'{{"v":1,"boot":{boot},"tick_ms":{tick_ms},"epoch":{epoch},"seq":{seq},"plug":{plug},'
             f'"ma":[{a},{b},{c}],"w":{w},"wh":{wh},"allowed_ma":{allowed_ma},'
-            f'"lease_ms":{lease_ms},"fallback_ma":{self.fallback_ma},"max_ma":{max_ma}}}'
+            f'"lease_ms":{lease_ms},"fallback_ma":{self.fallback_ma},"max_ma":{max_ma}{more}}}'
         )
 
 
-def _read(payload: bytes) -> dict[str, int] | None:
-    """A setpoint as it came off the wire, None when it is none: a charger in the field does not trust its wire."""
+def _read(payload: bytes) -> tuple[leases.Setpoint, tuple[int, int, int]] | None:
+    """A setpoint and its late fallback off the wire, None when it is none: a charger does not trust its wire."""
     try:
         s = json.loads(payload)
-    except ValueError:
+        asked = leases.Setpoint(s["epoch"], s["seq"], s["boot"], s["tick_ms"], s["ma"], s["lease_ms"])
+        late = (s.get("late_ma", 0), s.get("late_after_s", 0), s.get("late_until_s", 0))
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
-    if not isinstance(s, dict) or not s.keys() >= SETPOINT_KEYS:
-        return None
-    return s if all(type(value) is int for value in s.values()) else None
+    return (asked, late) if all(type(value) is int for value in (*asked, *late)) else None

@@ -252,6 +252,7 @@ class ClosedLoop:
                         lease_ms,
                         chargers.fallback_ma,
                         max_ma,
+                        *chargers.kept(k),
                     )
                 )
             self.controller.tick(Moment(plant.second * 1000, float(MIDNIGHT_S + plant.second)))
@@ -259,7 +260,8 @@ class ClosedLoop:
             self.setpoints += len(sent)
             for s in sent:
                 k = chargers.index[s.charger]
-                chargers.judge(k, lease.Setpoint(s.epoch, s.seq, s.boot, s.tick_ms, s.ma, s.lease_ms))
+                setpoint = lease.Setpoint(s.epoch, s.seq, s.boot, s.tick_ms, s.ma, s.lease_ms)
+                chargers.judge(k, setpoint, (s.late_ma, s.late_after_s, s.late_until_s))
             if progress is not None and plant.second % 60 == 0:
                 progress(plant.second)
         return self

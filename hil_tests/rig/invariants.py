@@ -153,9 +153,12 @@ class Checker:
         k = self.world.piles.index[s.charger]
         self.expect("I16", not 0 < s.ma < 6000, name)
         whole = all(type(x) is int for x in (s.epoch, s.seq, s.boot, s.tick_ms, s.ma, s.lease_ms))
-        sane = whole and 0 <= s.ma <= charger.max_ma and 0 < s.lease_ms <= 60_000 and s.epoch > 0 and s.seq > 0
-        self.expect("I8", sane and (s.boot, s.tick_ms) in host.port.stamps.get(s.charger, ()), name)
+        sane = whole and 0 <= s.ma <= charger.max_ma and 0 <= s.lease_ms <= 60_000 and s.epoch > 0 and s.seq > 0
+        fence = s.lease_ms == 0 and s.ma <= self.fallback_ma
+        self.expect("I8", sane and (fence or (s.boot, s.tick_ms) in host.port.stamps.get(s.charger, ())), name)
         self._numbers(watch, s, k, name)
+        if fence:
+            return []  # it extends nothing, and raises nobody
         if s.ma > self.fallback_ma:
             waited = watch.boot_ms is not None and now_ms - watch.boot_ms > 61_000
             self.expect("I12", waited and watch.proved, name)

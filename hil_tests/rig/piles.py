@@ -57,6 +57,7 @@ class _Waiting:
     due_s: int
     k: int
     asked: leases.Setpoint
+    late: tuple[int, int, int]
 
 
 class Piles(Chargers):
@@ -79,7 +80,7 @@ class Piles(Chargers):
         late, self._waiting = self._waiting, []
         for one in late:
             if one.due_s <= self.plant.second:
-                self.judge(one.k, one.asked)
+                self.judge(one.k, one.asked, one.late)
             else:
                 self._waiting.append(one)
         super().before_second()
@@ -105,18 +106,19 @@ class Piles(Chargers):
         """One setpoint from the wire."""
         k, s = self.index[setpoint.charger], setpoint
         asked = leases.Setpoint(s.epoch, s.seq, s.boot, s.tick_ms, s.ma, s.lease_ms)
+        late = (s.late_ma, s.late_after_s, s.late_until_s)
         wrong = self.wrong[k]
         if wrong.pilot_a is not None or self.dark:
             return
         if wrong.lag_s:
-            self._waiting.append(_Waiting(self.plant.second + wrong.lag_s, k, asked))
+            self._waiting.append(_Waiting(self.plant.second + wrong.lag_s, k, asked, late))
         else:
-            self.judge(k, asked)
+            self.judge(k, asked, late)
 
-    def judge(self, k: int, asked: leases.Setpoint) -> None:
+    def judge(self, k: int, asked: leases.Setpoint, late: tuple[int, int, int] = (0, 0, 0)) -> None:
         """As an honest charger judges, on its own clock, and written down."""
         before, accepted = self.leases[k], self.accepted
-        super().judge(k, asked)
+        super().judge(k, asked, late)
         took = self.accepted > accepted
         self.log.append(Taken(k, self._tick_ms(k), before.boot, asked, before, took))
         if took and self.rate[k] != 1.0:
@@ -127,7 +129,7 @@ class Piles(Chargers):
         """It starts anew: a new run, a clock from nothing, its fallback."""
         boot = int(self._rng.integers(1, 1 << 31))
         self.offset_ms[k] = -int(self.plant.second * 1000 * self.rate[k])
-        self.boot[k], self.leases[k] = boot, leases.start(boot)
+        self.boot[k], self.leases[k], self.lates[k] = boot, leases.start(boot, self.leases[k].epoch), None
         self._allowed_ma[k], self._ends_s[k] = self.fallback_ma, np.inf
         self._beat_s[k] = np.inf
         self._dirty[k] = True
@@ -165,5 +167,5 @@ class Piles(Chargers):
             allowed_ma = int(wrong.pilot_a * 1000)
         return ChargerState(
             self.ids[k], boot, tick_ms, epoch, seq, plug, (a, b, c), w, wh, allowed_ma, lease_ms, self.fallback_ma,
-            max_ma,
+            max_ma, *self.kept(k),
         )  # fmt: skip

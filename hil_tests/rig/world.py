@@ -84,7 +84,10 @@ class Host:
             taps.append(None if own is None else Tap(own, self.watch.read_feeder))
         chargers: ChargerPort = self.port
         assert taps[0] is not None
-        self.controller = Controller(world.config, taps[0], chargers, Journal(None), feeder_meters=tuple(taps[1:]))
+        number = len(world.hosts) + 1
+        self.controller = Controller(
+            world.config, taps[0], chargers, Journal(None), feeder_meters=tuple(taps[1:]), tie_break=lambda: number
+        )
 
     def kill(self) -> None:
         """End the process without a word."""

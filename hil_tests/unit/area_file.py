@@ -28,6 +28,11 @@ def document(table: str = "area", *lines: str, without: str = "") -> str:
     return "\n".join({**TABLES, table: "\n".join([*kept, *lines]) + "\n"}.values())
 
 
+def stated(text: str, base_kva: int = 600) -> str:
+    """The same with residents' highest load stated: without it no fallback above 0 can be checked."""
+    return text.replace("[area]\n", f"[area]\nbase_p999_kva = {base_kva}\n", 1)
+
+
 def write(folder: Path, text: str | bytes) -> Path:
     """A file named as technicians name it."""
     path = folder / "area.toml"

@@ -16,6 +16,7 @@ import pytest
 from drivers.broker import BrokerChild
 from edge import __main__ as daemon
 from edge.fleet import EPOCH_STEP
+from edge.memory import Memory, MemoryFile
 from edge.vault import Vault
 from hil_tests.rig.meter import MeterServer
 from hil_tests.rig.plant import Busbar
@@ -129,6 +130,55 @@ def test_check_json_is_one_document(area: Callable[..., Path], capsys: pytest.Ca
     """With --json standard output is one JSON document."""
     assert main(["check", str(area()), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["area"]["rating_va"] == 400_000
+
+
+@pytest.fixture
+def learned(tmp_path: Path) -> Path:
+    """What an area of 577 A has learned in seven days: residents' highest minute is 405 A on phase A."""
+    path = tmp_path / "memory.json"
+    MemoryFile(path, "west").save(Memory(highest_ma=[[7, 405_000, 100_000, 100_000]] * 96))
+    return path
+
+
+def test_check_shows_the_arithmetic_of_the_fallback(
+    area: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is free at the worst hour, what 6 A for all take, what fits and what is set, for people and programs."""
+    path = str(area("rating_kva = 400", "rating_kva = 400\nbase_p999_kva = 200"))
+    text = Path(path).read_text(encoding="utf-8").replace("fallback_a = 0", "fallback_a = 6")
+    Path(path).write_text(text, encoding="utf-8")
+    assert main(["check", path]) == 0
+    out = capsys.readouterr().out
+    for topic in ("worst hour", "6 A for all", "fits alone", "as set"):
+        assert f"\n{topic} " in out
+    assert main(["check", path, "--json"]) == 0
+    alone = json.loads(capsys.readouterr().out)["alone"]
+    assert (alone["residents"], alone["fits_slots"], alone["as_set"]["load_ma"]) == ("stated", 1, 6000)
+
+
+def test_check_holds_the_fallback_against_what_was_learned(
+    area: Callable[..., Path], learned: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Residents turn out to leave less than was stated: the table says what was learned, the error what to do."""
+    path = area("rating_kva = 400", "rating_kva = 400\nbase_p999_kva = 200")
+    text = path.read_text(encoding="utf-8").replace("fallback_a = 0", "fallback_a = 10")
+    path.write_text(text, encoding="utf-8")
+    assert main(["check", str(path)]) == 0
+    capsys.readouterr()
+    assert main(["check", str(path), "--memory", str(learned)]) == 2
+    said = capsys.readouterr()
+    assert "(learned, a tenth in reserve)" in said.out
+    assert said.err.startswith("area.toml: [charging] fallback_a = 10 does not fit: at 00:00 residents leave 7 A")
+
+
+def test_run_says_when_what_was_learned_no_longer_bears_the_fallback(
+    area: Callable[..., Path], learned: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The daemon starts all the same (here it then finds no place for its journal), and says what has changed."""
+    path = area("rating_kva = 400", "rating_kva = 400\nbase_p999_kva = 200")
+    path.write_text(path.read_text(encoding="utf-8").replace("fallback_a = 0", "fallback_a = 10"), encoding="utf-8")
+    assert main(["run", str(path), "--memory", str(learned), "--journal", str(path.parent / "no" / "j")]) == 2
+    assert "west: by what was learned of residents fallback_a = 10 does not fit" in caplog.text
 
 
 def test_check_live_names_silent_meter_and_absent_broker(

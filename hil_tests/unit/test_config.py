@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge.config import ConfigError, load
-from hil_tests.unit.area_file import AREA, BROKER, CHARGER, METER, document, loaded, problems, write
+from hil_tests.unit.area_file import AREA, BROKER, CHARGER, METER, document, loaded, problems, stated, write
 
 # One row: table, key, value as in TOML (None leaves the key out), and what the only complaint must say.
 COMPLAINTS = [
@@ -24,6 +24,21 @@ COMPLAINTS = [
     ("area", "rating_kva", "99000000", "rating_kva = 99000000 is above 20000 (kVA of one transformer)."),
     ("meter", "serial", '"no. 5"',
      'serial = "no. 5" is no serial number. Write it as printed on the device, such as "20260115".'),
+    ("area", "base_p999_kva", "927000", "base_p999_kva = 927000 looks like W or VA; the load is in kVA. Write 927."),
+    ("area", "base_p999_kva", "0", "base_p999_kva = 0 is below 0.1 (kVA of residents). Set 0.1 or more."),
+    ("area", "base_p999_kva", "20000.1", "looks like W or VA"),
+    ("area", "base_p999_kva", "92.75", "base_p999_kva = 92.75 has more than 1 decimal(s). Write 92.8."),
+    ("area", "base_p999_kw", "600", "base_p999_kw is not known. Did you mean base_p999_kva (mind the unit)?"),
+    ("charging", "base_p999_kva", "600", "base_p999_kva does not belong here. Move it under [area]."),
+    ("charging", "fallback_slots", "2.5", "fallback_slots = 2.5 is not a whole number. Write 2."),
+    ("charging", "accept_unleased_kw", "-1", "accept_unleased_kw = -1 is below 0 (kW). Set 0 or more."),
+    ("charging", "accept_unleased_kw", "20000.1", "is above 20000 (kW). Set 20000 or less."),
+    ("charging", "accept_unleased_kw", "7.25", "has more than 1 decimal(s). Write 7.2."),
+    ("charging", "accept_unleased_w", "7000", "Did you mean accept_unleased_kw (mind the unit)?"),
+    ("chargers", "lease", '"None"', 'lease = "None" is not one of "echo", "none". Did you mean "none"?'),
+    ("chargers", "lease", "false", "lease = false is a true/false value; text is needed. Write it in quotes."),
+    ("charging", "late_fallback", '"auto"', 'late_fallback = "auto" is text; true or false is needed.'),
+    ("charging", "fallback_floor_by_law", "1", "fallback_floor_by_law = 1 is a number; true or false is needed."),
     ("meter", "ct_ratio", '"2000/5"', 'ct_ratio = "2000/5" is a CT\'s plate; the ratio is a number. Write 400.'),
     # Types.
     ("area", "limit_pct", '"80"', 'limit_pct = "80" is text; a number is needed. Write 80 without quotes.'),
@@ -120,6 +135,7 @@ BOUNDS = [
     ("broker", "port", ("1", "0"), ("65535", "65536"), ("is below 1", "is above 65535")),
     ("charging", "fallback_a", ("6", "5"), ("32", "64"), ("Set 0, or 6 or more.", "is above 63 (IEC 61851)")),
     ("charging", "fallback_a", ("0", "-1"), ("32", "33"), ("is below 6 (IEC 61851)", "max_a = 32 is below fallback_a")),
+    ("charging", "fallback_slots", ("1", "0"), ("8", "9"), ("is below 1 (turns of 15 min)", "Set 8 or less.")),
     ("charging", "lease_s", ("10", "9"), ("60", "61"), ("Set 10 or more.", "Set 60 or less.")),
     ("charging", "default_want_kwh", ("0.5", "0.499"), ("200", "200.001"), ("is below 0.5", "is above 200")),
     ("charging", "now_per_month", ("0", "-1"), ("31", "32"), ("is below 0 (times a month)", "is above 31")),
@@ -134,8 +150,8 @@ def test_both_sides_of_each_bound(
 ) -> None:
     """The bound itself is accepted, the step beyond it is refused with the rule's own words."""
     for (good, bad), expected in zip((low, high), rules, strict=True):
-        assert loaded(tmp_path, document(table, f"{key} = {good}"))
-        (line,) = problems(tmp_path, document(table, f"{key} = {bad}"))
+        assert loaded(tmp_path, stated(document(table, f"{key} = {good}")))
+        (line,) = problems(tmp_path, stated(document(table, f"{key} = {bad}")))
         assert expected in line
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import datetime as dt
+import json
 import tomllib
 from decimal import Decimal
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from edge import config as under_test
 from edge.config import AreaConfig, ConfigError, load
-from edge.words import as_json, in_words
+from edge.words import alone_as_json, alone_in_words, as_json, in_words
 from hil_tests.unit.area_file import FEEDER, TABLES, document, write
 
 if TYPE_CHECKING:
@@ -71,6 +72,9 @@ def refused_or_usable(build: Callable[[], AreaConfig]) -> None:
         assert all(line and line.isprintable() and len(line) < 1000 for line in result)
     else:
         assert all(sentence for _, sentence in in_words(result))
+        site = under_test.site_of(result)
+        assert all(sentence for _, sentence in alone_in_words(site, result.charging))
+        assert json.dumps(alone_as_json(site, result.charging))
         assert as_json(result)["area_id"] == result.area_id
         assert 1 <= under_test.lowest_limit_permille(result) <= 1000
 

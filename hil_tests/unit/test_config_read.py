@@ -40,6 +40,7 @@ rating_kva = 400
 secondary_v = 380
 limit_pct = 78.5
 margin_pct = 0.7
+base_p999_kva = 123.4
 timezone = "UTC"
 [[area.windows]]
 from = "22:00"
@@ -64,9 +65,14 @@ default_want_kwh = 7.25
 default_depart = "06:30"
 valley = []
 now_per_month = 3
+fallback_slots = 5
+fallback_floor_by_law = true
+late_fallback = false
+accept_unleased_kw = 7.5
 [[feeders]]
 id = "south"
 limit_a = 400
+base_p999_kva = 56.7
 [[feeders]]
 id = "north"
 limit_a = 250
@@ -84,17 +90,22 @@ feeder = "south"
 id = "a-0"
 phase = "C"
 max_a = 32.0
+lease = "none"
 """
     config = load(write(tmp_path, text), {"other", "eastron_sdm630"})
     assert (config.rated_ma, config.limit_permille, config.margin_permille) == (607_737, 785, 7)
     assert config.windows == (under_test.LimitWindow(1320, 480, 701),)
     assert config.meter == under_test.MeterConfig("other", "fe80::1", 1502, 7, 2505, 33_300, "A/20-26.1")
     assert config.broker == under_test.BrokerConfig("broker.local", 8883, "me", tmp_path / "secret")
-    assert config.charging == under_test.ChargingConfig(6_000, 30_000, 7_250, 390, (), 3)
-    assert config.feeders == (under_test.FeederConfig("south", 400_000), under_test.FeederConfig("north", 250_000))
+    assert config.base_va == 123_400
+    assert config.charging == under_test.ChargingConfig(6_000, 30_000, 7_250, 390, (), 3, 5, True, False, 7_500)
+    assert config.feeders == (
+        under_test.FeederConfig("south", 400_000, None, 56_700),
+        under_test.FeederConfig("north", 250_000),
+    )
     assert config.chargers == (
         under_test.ChargerConfig("a", 7, phase_known=True, max_ma=63_000, feeder=0),
-        under_test.ChargerConfig("a-0", 4, phase_known=True, max_ma=32_000, feeder=-1),
+        under_test.ChargerConfig("a-0", 4, phase_known=True, max_ma=32_000, feeder=-1, leased=False),
         under_test.ChargerConfig("b", 7, phase_known=False, max_ma=16_000, feeder=1),
     )
 
@@ -137,7 +148,7 @@ def test_example_shows_the_true_defaults(tmp_path: Path) -> None:
     optional = [
         line.removeprefix("# ") if " = " in line or "[feeders" in line else line
         for line in lines
-        if "username" not in line
+        if not any(key in line for key in ("username", "base_p999_kva", "late_fallback"))
     ]
     kept = [line for line in optional if not line.startswith(("password_file", "serial", "from", "to "))]
     start = kept.index("limit_pct = 75                # ceiling in this window, % of rating")

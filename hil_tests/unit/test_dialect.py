@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,9 @@ from drivers.chargers import taiqu
 from drivers.chargers.taiqu import DialectError, decode, encode
 from drivers.native import NativeChargers
 from edge.ports import ChargerState, Setpoint, Wish
+from hil_tests.rig.chargers import Chargers
+from hil_tests.rig.community import Community, sample_cars
+from hil_tests.rig.plant import Plant
 
 STATE: dict[str, Any] = {
     "v": 1, "boot": 305419896, "tick_ms": 123456, "epoch": 3, "seq": 17, "plug": 2, "ma": [15200, 0, 0], "w": 3344,
@@ -33,6 +37,25 @@ def test_state_is_read_field_by_field() -> None:
     assert read("state", STATE) == ChargerState(
         "p001", 305419896, 123456, 3, 17, 2, (15200, 0, 0), 3344, 4210, 16000, 41000, 6000, 32000
     )
+
+
+def test_state_may_tell_of_turns_and_of_a_late_fallback() -> None:
+    """Two more fields may be there or not: without them every moment is its turn, and it keeps no late fallback."""
+    plain, more = read("state", STATE), read("state", {**STATE, "slots": 4, "late_ma": 6000})
+    assert isinstance(plain, ChargerState)
+    assert isinstance(more, ChargerState)
+    assert ((plain.slots, plain.late_ma), (more.slots, more.late_ma)) == ((1, 0), (4, 6000))
+    assert read("state", {**STATE, "slots": 1, "late_ma": 0}) == plain
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [*(("slots", v) for v in (0, -1, True, 1.0, "2", None)), *(("late_ma", v) for v in (-1, False, 6.0, "6000", None))],
+)
+def test_turns_and_late_fallback_out_of_range_are_refused(name: str, value: object) -> None:
+    """What is no number of turns, or no current, makes the whole state none."""
+    with pytest.raises(DialectError, match=name):
+        read("state", {**STATE, name: value})
 
 
 def test_wish_is_read_with_and_without_its_options() -> None:
@@ -80,6 +103,42 @@ def test_setpoint_is_written_as_the_charger_expects() -> None:
         "v": 1, "epoch": 3, "seq": 18, "boot": 305419896, "tick_ms": 123456, "ma": 9000, "lease_ms": 60000,
     }  # fmt: skip
     assert taiqu.topic_of("demo", setpoint) == "taiqu/demo/p001/dn/set"
+
+
+def test_setpoint_carries_a_late_fallback_only_where_there_is_one() -> None:
+    """Three fields more with a late fallback; without one they are not there, and a charger keeps none."""
+    setpoint = Setpoint("p001", 3, 18, 305419896, 123456, 0, 60000, 6000, 3600, 36_000)
+    late = {"late_ma": 6000, "late_after_s": 3600, "late_until_s": 36_000}
+    assert json.loads(encode(setpoint)) == {
+        "v": 1, "epoch": 3, "seq": 18, "boot": 305419896, "tick_ms": 123456, "ma": 0, "lease_ms": 60000, **late,
+    }  # fmt: skip
+    assert len(encode(Setpoint("a" * 32, *[(1 << 53) - 1] * 9))) <= 512
+
+
+def heard(chargers: Chargers) -> dict[str, ChargerState | Wish | None]:
+    """What emulated chargers have to say, as the driver reads it."""
+    return {name: read("state", text.encode(), name) for name, text in chargers.telemetry()}
+
+
+def test_emulated_charger_keeps_what_it_is_told_and_says_so() -> None:
+    """Driver and emulator are written apart: what one writes the other reads, turns and late fallback included."""
+    community = Community("two", 250, 10.0, 10.0, 2)
+    plant = Plant.of_night(community, sample_cars(2, np.random.default_rng(1)), 1, 16 * 3600, 16 * 3600 + 60)
+    for slots in (1, 3):
+        chargers = Chargers(plant, 1, slots=slots)
+        chargers.before_second()
+        said = heard(chargers)
+        state = said["p001"]
+        assert isinstance(state, ChargerState)
+        assert (state.slots, state.late_ma) == (slots, 0)
+        setpoint = Setpoint("p001", 1, 1, state.boot, state.tick_ms, 0, 60_000, 6000, 3600, 36_000)
+        chargers.obey("p001", encode(setpoint).encode())
+        chargers.speak_up([0, 1])
+        said = heard(chargers)
+        states = [said["p001"], said["p002"]]
+        assert [(one.seq, one.slots, one.late_ma) for one in states if isinstance(one, ChargerState)] == [
+            (1, slots, 6000), (0, slots, 0),
+        ]  # fmt: skip
 
 
 def test_setpoint_fits_however_large_its_numbers() -> None:

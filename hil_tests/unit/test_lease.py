@@ -6,7 +6,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.core.lease import ACCEPTED, BAD, OLD, STALE, Lease, Setpoint, accept, allowed_ma, start
+from edge.core.lease import (
+    ACCEPTED,
+    BAD,
+    LATE_S_MAX,
+    OLD,
+    SLOT_MS,
+    STALE,
+    Late,
+    Lease,
+    Setpoint,
+    accept,
+    allowed_ma,
+    alone_ma,
+    late_of,
+    start,
+    turn_of,
+)
+from edge.core.ledger import at_once
 
 FALLBACK, MAX = 6000, 32_000
 RUNNING = Lease(boot=7, epoch=3, seq=10, ma=10_000, ends_ms=160_000)
@@ -137,6 +154,117 @@ def test_h14_a_fence_is_taken_as_long_as_it_does_not_raise(ma: int, verdict: int
     lease, got = accept(RUNNING, fence, FALLBACK, MAX, NOW)
     assert got == verdict
     assert lease == (Lease(7, 4, 1, ma, RUNNING.ends_ms) if verdict == ACCEPTED else RUNNING)
+
+
+# --------------------------------------------------------------------------------------------------- left alone
+LATE = Late(ma=6000, from_ms=1_000_000, to_ms=2_000_000)
+
+
+@pytest.mark.parametrize("fallback_ma", [0, 6000, 10_000])
+@pytest.mark.parametrize(
+    ("now_ms", "takes"),
+    [(0, 0), (999_999, 0), (1_000_000, 6000), (1_999_999, 6000), (2_000_000, None), (9_000_000, None)],
+)
+def test_late_fallback_stands_in_until_its_end(fallback_ma: int, now_ms: int, takes: int | None) -> None:
+    """Nothing until its moment, then 6 A, and from its end on the static fallback (None), on the millisecond."""
+    assert alone_ma(LATE, fallback_ma, 1, 0, now_ms) == (fallback_ma if takes is None else takes)
+    assert alone_ma(LATE._replace(ma=0), fallback_ma, 1, 0, now_ms) == (fallback_ma if takes is None else 0)
+    assert alone_ma(None, fallback_ma, 1, 0, now_ms) == fallback_ma
+
+
+def test_car_left_alone_in_the_evening_is_charged_in_the_valley() -> None:
+    """16 A under a lease, nothing after it, 6 A in the valley, and then the static fallback of nothing."""
+    now_ms = NOW
+    lease, verdict = accept(RUNNING, changed(FRESH, ma=16_000), 0, MAX, now_ms)
+    late = late_of(lease, FRESH, 6000, 3600, 36_000, now_ms)
+    assert verdict == ACCEPTED
+    ends_ms = NOW - 1000 + 60_000
+    for at_ms, takes in (
+        (now_ms, 16_000), (ends_ms - 1, 16_000), (ends_ms, 0), (NOW - 1000 + 3_599_999, 0),
+        (NOW - 1000 + 3_600_000, 6000), (NOW - 1000 + 35_999_999, 6000), (NOW - 1000 + 36_000_000, 0),
+    ):  # fmt: skip
+        assert allowed_ma(lease, alone_ma(late, 0, 1, 0, at_ms), at_ms) == takes
+
+
+@pytest.mark.parametrize(
+    ("ma", "after_s", "until_s", "kept"),
+    [
+        (6000, 0, 1, True),
+        (0, 0, 1, True),
+        (6000, 3600, LATE_S_MAX, True),
+        (6000, 3600, LATE_S_MAX + 1, False),
+        (6000, 3600, 3600, False),
+        (6000, 3601, 3600, False),
+        (6000, -1, 3600, False),
+        (5999, 0, 3600, False),
+        (6001, 0, 3600, False),
+        (32_000, 0, 3600, False),
+        (-6000, 0, 3600, False),
+        (0, 0, 0, False),
+    ],
+)
+def test_late_fallback_is_none_or_six_amperes_and_ends(ma: int, after_s: int, until_s: int, kept: bool) -> None:
+    """0 or 6 A, a beginning before its end, an end within two days: anything else is no late fallback."""
+    late = late_of(RUNNING, FRESH, ma, after_s, until_s, NOW)
+    stamp_ms = FRESH.tick_ms
+    assert late == (Late(ma, stamp_ms + after_s * 1000, stamp_ms + until_s * 1000) if kept else None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [
+        ({"tick_ms": NOW - 30_000}, True),
+        ({"tick_ms": NOW - 30_001}, False),
+        ({"tick_ms": NOW}, True),
+        ({"tick_ms": NOW + 1}, False),
+        ({"boot": 8}, False),
+        ({"tick_ms": NOW - 19_999, "lease_ms": 20_000}, True),
+        ({"tick_ms": NOW - 20_000, "lease_ms": 20_000}, False),
+    ],
+)
+def test_late_fallback_needs_a_recent_echo(changes: dict[str, int], kept: bool) -> None:
+    """A lowering on an old echo, or one of another run, passes; it brings no late fallback, and leaves none."""
+    setpoint = changed(FRESH, ma=0, **changes)
+    assert accept(RUNNING, setpoint, FALLBACK, MAX, NOW)[1] == ACCEPTED
+    assert (late_of(RUNNING, setpoint, 6000, 60, 3600, NOW) is not None) == kept
+
+
+def test_later_setpoint_replaces_the_late_fallback_and_one_without_takes_it_away() -> None:
+    """What is kept is what the last accepted setpoint brought."""
+    first = late_of(RUNNING, FRESH, 6000, 60, 3600, NOW)
+    second = late_of(RUNNING, changed(FRESH, seq=12), 6000, 600, 7200, NOW)
+    assert first is not None
+    assert second is not None
+    assert second.from_ms - first.from_ms == 540_000
+    assert late_of(RUNNING, changed(FRESH, seq=13), 0, 0, 0, NOW) is None
+
+
+@given(st.integers(2, 8), st.integers(0, 65_535), st.integers(0, 1 << 40))
+def test_a_turn_comes_once_in_a_round_and_lasts_a_quarter_of_an_hour(slots: int, turn: int, now_ms: int) -> None:
+    """Of as many quarters of an hour in a row as there are turns exactly one is a charger's own, and wholly."""
+    starts = [(now_ms // SLOT_MS + k) * SLOT_MS for k in range(slots)]
+    on = [alone_ma(None, FALLBACK, slots, turn, at_ms) for at_ms in starts]
+    assert sorted(on) == [0] * (slots - 1) + [FALLBACK]
+    for at_ms, ma in zip(starts, on, strict=True):
+        assert alone_ma(None, FALLBACK, slots, turn, at_ms + SLOT_MS - 1) == ma
+        assert alone_ma(Late(6000, 0, 1 << 41), 0, slots, turn, at_ms) == ma
+        assert alone_ma(None, FALLBACK, slots, turn + 1, at_ms + (slots - 1) * SLOT_MS) == ma
+
+
+@pytest.mark.parametrize(
+    ("pattern", "count"),
+    [("p{:03d}", 324), ("cp-{:02d}", 99), ("p{:04d}", 3000), ("b1-{}", 900), ("{}", 60), ("pile_{:03d}_a", 300)],
+)
+@pytest.mark.parametrize("slots", [2, 3, 4, 5, 6, 7, 8])
+def test_clocks_that_start_together_are_spread_by_the_ids(pattern: str, count: int, slots: int) -> None:
+    """After an outage all clocks begin at once: no turn of a numbered site has more than the counted worst."""
+    turns = [turn_of(pattern.format(k + 1)) % slots for k in range(count)]
+    assert max(turns.count(k) for k in range(slots)) <= at_once(count, slots)
+
+
+def test_turns_never_change() -> None:
+    """The number of an id stands in firmware for years."""
+    assert [turn_of(name) for name in ("p001", "cp-01", "a", "x" * 32)] == [42_506, 38_477, 46_902, 30_169]
 
 
 numbers = st.integers(-(1 << 60), 1 << 60)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.config import ChargerConfig, ChargingConfig
 from edge.core import lease, ledger
-from edge.core.ledger import Sent, lease_end_ms, outstanding, possible_ma
-from edge.core.model import CHARGING, Command
+from edge.core.ledger import FOREVER, Late, Sent, late_ma, late_window, lates, lease_end_ms, outstanding, possible_ma
+from edge.core.model import CHARGING, NEVER, Command
 from edge.fleet import Fleet
+from edge.late import Late as Window
 from edge.ports import ChargerState, Setpoint
 
 NOW = 1_000_000
@@ -65,6 +68,41 @@ def test_possible(
     assert possible_ma(sent, plugged, silent, allowed, until_ms, measured, 6000, NOW) == most, why
 
 
+def test_late_window_is_as_wide_as_echo_and_drift_allow() -> None:
+    """From a stamp 30 s old on a clock 2 % fast, to one of now on a clock 2 % slow, and a second more."""
+    assert late_window(NOW, 1000, 10_000) == (NOW - 30_600 + 980_000, NOW + 10_200_000 + 1000)
+
+
+A, B = Late(3, 10, 6000, NOW, NOW + 100), Late(3, 11, 6000, NOW + 50, NOW + 200)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "seq", "said_ma", "left"),
+    [
+        (3, 9, 0, (A, B)),
+        (3, 10, 6000, (A, B)),
+        (3, 10, 0, (B,)),
+        (3, 11, 6000, (B,)),
+        (3, 11, 0, ()),
+        (3, 12, 0, ()),
+        (3, 9, 6000, (Late(3, 9, 6000, NEVER, FOREVER), A, B)),
+        (3, 12, 6000, (Late(3, 12, 6000, NEVER, FOREVER),)),
+        (4, 1, 6000, (Late(4, 1, 6000, NEVER, FOREVER),)),
+        (3, 11, 10_000, (Late(3, 11, 10_000, NEVER, FOREVER),)),
+        (0, 0, 0, (A, B)),
+    ],
+)
+def test_late_fallbacks_end_by_proof(epoch: int, seq: int, said_ma: int, left: tuple[Late, ...]) -> None:
+    """Older ones are replaced, one that is not kept is gone, and one that nobody here has sent may come at any time."""
+    assert lates((A, B), epoch, seq, said_ma) == left
+
+
+@pytest.mark.parametrize(("at_ms", "most"), [(-1, 0), (0, 6000), (99, 6000), (199, 6000), (200, 0)])
+def test_late_fallbacks_count_in_their_time(at_ms: int, most: int) -> None:
+    """From the earliest moment of the first to the latest of the last."""
+    assert late_ma((A, B), NOW + at_ms) == most
+
+
 class Wire:
     """One charger and its controller, a network that keeps, repeats and reorders, and a charger's clock that drifts.
 
@@ -77,7 +115,7 @@ class Wire:
         self.fleet.epoch = 1
         self.fallback_ma, self.clock_permille = fallback_ma, clock_permille
         self.now_ms = 0
-        self.lease = lease.start(7, epoch)
+        self.lease, self.late = lease.start(7, epoch), None
         self.up: list[ChargerState] = []
         self.down: list[Setpoint] = []
 
@@ -87,17 +125,21 @@ class Wire:
 
     def allowed_ma(self) -> int:
         """What the car may truly draw now."""
-        return lease.allowed_ma(self.lease, self.fallback_ma, self.tick_ms())
+        at = self.tick_ms()
+        return lease.allowed_ma(self.lease, lease.alone_ma(self.late, self.fallback_ma, 1, 0, at), at)
 
     def speak(self) -> None:
         """The charger tells how it is; the network has it."""
         at, has = self.tick_ms(), self.lease
         ma, left_ms, fallback_ma = self.allowed_ma(), max(has.ends_ms - at, 0), self.fallback_ma
-        said = (has.epoch, has.seq, CHARGING, (ma, 0, 0), 0, 0, ma, left_ms, fallback_ma, 32_000)
-        self.up.append(ChargerState("a", 7, at, *said))
+        late_ma = self.late.ma if self.late is not None and at < self.late.to_ms else 0
+        said = (has.epoch, has.seq, CHARGING, (ma, 0, 0), 0, 0, ma, left_ms, fallback_ma, 32_000, 1, late_ma)
+        self.up.append(ChargerState("a", has.boot, at, *said))
 
     def tell(self, ma: int) -> None:
         """The controller wants ``ma``; what is due goes to the network."""
+        if self.fleet.late is not None:
+            self.fleet.late = replace(self.fleet.late, now_ms=self.now_ms)
         for setpoint in self.fleet.due([Command("a", ma, 0, -1, True)], self.now_ms):
             self.fleet.sent(setpoint, self.now_ms)
             self.down.append(setpoint)
@@ -106,7 +148,15 @@ class Wire:
         """The network delivers one of all the setpoints it ever had."""
         s = self.down[k % len(self.down)]
         asked = lease.Setpoint(s.epoch, s.seq, s.boot, s.tick_ms, s.ma, s.lease_ms)
-        self.lease, _ = lease.accept(self.lease, asked, self.fallback_ma, 32_000, self.tick_ms())
+        at = self.tick_ms()
+        alone_ma = lease.alone_ma(self.late, self.fallback_ma, 1, 0, at)
+        self.lease, verdict = lease.accept(self.lease, asked, alone_ma, 32_000, at)
+        if verdict == lease.ACCEPTED:
+            self.late = lease.late_of(self.lease, asked, s.late_ma, s.late_after_s, s.late_until_s, at)
+
+    def reboot(self) -> None:
+        """The charger starts anew, at once, as another run."""
+        self.lease, self.late = lease.start(self.lease.boot + 1), None
 
 
 EVENTS = st.one_of(
@@ -117,6 +167,7 @@ EVENTS = st.one_of(
     st.tuples(st.just("tell"), st.sampled_from([0, 6000, 10_000, 32_000])),
     st.tuples(st.just("obey"), st.integers(0, 30)),
     st.tuples(st.just("obey last"), st.just(0)),
+    st.tuples(st.just("reboot"), st.just(0)),
 )
 
 
@@ -134,6 +185,8 @@ def test_i19_no_order_of_messages_beats_the_ledger(
             wire.speak()
         elif what == "tell":
             wire.tell(value)
+        elif what == "reboot":
+            wire.reboot()
         elif what.startswith("hear") and wire.up:
             wire.fleet.hear([wire.up[value % len(wire.up) if what == "hear" else -1]], wire.now_ms)
         elif what.startswith("obey") and wire.down:
@@ -141,6 +194,65 @@ def test_i19_no_order_of_messages_beats_the_ledger(
         counted = wire.fleet.view(wire.now_ms)[0].possible_ma
         # A charger's own fallback begins on its own clock: telemetry of it may still be on the way.
         assert counted >= wire.allowed_ma(), (what, value)
+
+
+LATE_EVENTS = st.one_of(
+    st.tuples(st.just("round"), st.sampled_from([0, 0, 10_000])),
+    st.tuples(st.just("lost on its way"), st.sampled_from([0, 10_000])),
+    st.tuples(st.just("wait"), st.sampled_from([1000, 20_000, 280_000, 870_000, 910_000, 1_500_000])),
+    st.tuples(st.just("late"), st.sampled_from([None, 0, 600_000])),
+    st.tuples(st.just("obey"), st.integers(0, 30)),
+    st.tuples(st.just("hear"), st.integers(0, 30)),
+    st.tuples(st.just("reboot"), st.just(0)),
+)
+
+
+@given(st.lists(LATE_EVENTS, min_size=4, max_size=30), st.sampled_from([0, 10_000]), st.sampled_from([981, 1000, 1019]))
+@settings(max_examples=1500, deadline=None)
+def test_no_order_of_messages_brings_a_late_fallback_that_the_ledger_does_not_count(
+    events: list[tuple[str, int | None]], offset_ms: int, clock_permille: int
+) -> None:
+    """Told, lost, late, put off, taken away, by this controller or one before it: 6 A never flow uncounted."""
+    wire = Wire(0, clock_permille)
+    wire.now_ms = offset_ms
+    wire.fleet.late = Window(0, 0, 3_000_000)
+    for what, value in events:
+        if what == "wait":
+            wire.now_ms += value or 0
+        elif what == "late":
+            at = wire.now_ms
+            wire.fleet.late = None if value is None else Window(at, at + value, at + value + 3_000_000)
+        elif what == "reboot":
+            wire.reboot()
+        elif what == "hear" and wire.up:
+            wire.fleet.hear([wire.up[(value or 0) % len(wire.up)]], wire.now_ms)
+        elif what == "obey" and wire.down:
+            wire.obey(value or 0)
+        elif what in ("round", "lost on its way"):
+            wire.speak()
+            wire.fleet.hear(wire.up[-1:], wire.now_ms)
+            told = len(wire.down)
+            wire.tell(value or 0)
+            if what == "round" and len(wire.down) > told:
+                wire.obey(-1)
+        assert wire.fleet.view(wire.now_ms)[0].possible_ma >= wire.allowed_ma(), what
+
+
+def test_late_fallbacks_are_bounded_and_none_is_forgotten() -> None:
+    """A hundred of them on their way take eight places, and the earliest still counts at its moment."""
+    wire = Wire(0, 1000)
+    wire.fleet.late = Window(0, 0, 30_000_000)
+    wire.speak()
+    wire.fleet.hear(wire.up, 0)
+    wire.tell(6000)
+    (first,) = wire.fleet.units["a"].late
+    for k in range(100):
+        wire.now_ms += 100
+        wire.tell(6000 * (k % 2))
+    rows = wire.fleet.units["a"].late
+    assert len(rows) == 8
+    assert (rows[0].from_ms, rows[0].seq) == (first.from_ms, 94)
+    assert {row.ma for row in rows} == {6000}
 
 
 def test_ledger_is_bounded_and_never_forgets() -> None:

@@ -234,6 +234,57 @@ def test_quantiles_are_in_order_and_inside_the_evening(minutes: list[int]) -> No
     assert all(any(start <= at <= start + QUARTER_MIN for start in after_noon) for at in quantiles)
 
 
+# ----------------------------------------------------------------------------------------------------- highest load
+def quarter_of(memory: Memory, minutes: list[tuple[int, ...]]) -> list[int]:
+    """What is kept of an evening's quarter of an hour with these minutes, two readings each; the next one closes it."""
+    for at, ma in enumerate(minutes):
+        memory.note_base(EVENING + at, 1.0, MINUTE_MS, ma)
+        memory.note_base(EVENING + at + 0.5, 1.0, MINUTE_MS, ma)
+    memory.note_base(EVENING + QUARTER_MIN, 1.0, MINUTE_MS, minutes[-1])
+    return memory.highest_ma[EVENING // QUARTER_MIN]
+
+
+def test_the_highest_minute_is_kept_wire_by_wire() -> None:
+    """Of each phase its own highest minute, with the day counted; a phase that exports counts as nothing."""
+    assert quarter_of(Memory(), [(5000, 100, -50), (7000, 50, -60), (6000, 90, -70)]) == [1, 7000, 100, 0]
+
+
+def test_a_kettle_counts_as_its_minute() -> None:
+    """One reading of two at 9 A more makes a minute of 4.5 A more."""
+    memory = Memory()
+    memory.note_base(EVENING, 1.0, MINUTE_MS, (5000,))
+    memory.note_base(EVENING + 0.5, 1.0, MINUTE_MS, (14_000,))
+    assert quarter_of(memory, [(5000,), (5000,)])[1] == pytest.approx(7250, abs=1)
+
+
+def test_the_highest_minute_rises_at_once_and_falls_slowly() -> None:
+    """A higher day counts whole; a lower one takes a fiftieth of the difference: half in five weeks."""
+    memory = Memory()
+    assert quarter_of(memory, [(5000,)]) == [1, 5000]
+    assert quarter_of(memory, [(9000,)]) == [2, 9000]
+    assert quarter_of(memory, [(4000,)]) == [3, 8900]
+    for _ in range(34):
+        quarter_of(memory, [(4000,)])
+    assert memory.highest_ma[EVENING // QUARTER_MIN][1] == pytest.approx(6500, abs=50)
+
+
+def test_an_area_that_is_wired_anew_learns_its_highest_anew() -> None:
+    """With a feeder more the days begin at one."""
+    memory = Memory()
+    quarter_of(memory, [(9000,)])
+    assert quarter_of(memory, [(4000, 3000)]) == [1, 4000, 3000]
+
+
+def test_highest_is_known_when_every_quarter_was_seen_often_enough() -> None:
+    """One quarter of an hour that was seen on too few days keeps all of it unknown."""
+    memory = Memory(highest_ma=[[2, 10, 20] for _ in range(QUARTERS)])
+    assert memory.highest(2, 2) == [[10, 20]] * QUARTERS
+    assert (memory.highest(3, 2), memory.highest(2, 1)) == (None, None)
+    memory.highest_ma[50] = [1, 10, 20]
+    assert memory.highest(2, 2) is None
+    assert Memory().highest(0, 0) is None
+
+
 # ------------------------------------------------------------------------------------------------------ departures
 def test_the_first_wish_says_when_cars_leave_and_each_more_moves_it_a_little() -> None:
     """Nothing is known until a wish says it; then each new one counts a fiftieth."""
@@ -273,8 +324,11 @@ def test_departures_are_carried_over_a_restart_and_may_be_missing() -> None:
 def test_json_carries_what_was_learned() -> None:
     """What is written and read again expects the same load and the same cars."""
     memory = night(day(Memory(), 123_456.0), SIX_PM, NINE_PM, NINE_PM)
+    quarter_of(memory, [(5000, 6000, 7000)])
     back = Memory.from_json(json.loads(json.dumps(memory.as_json())))
     assert back.as_json() == memory.as_json()
+    assert back.highest_ma[EVENING // QUARTER_MIN] == [1, 5000, 6000, 7000]
+    assert Memory.from_json({k: v for k, v in GOOD.items() if k != "highest_ma"}) == Memory()
     assert back.usual_arrivals(9) == memory.usual_arrivals(9)
     assert back.profile_va == pytest.approx(memory.profile_va, abs=1.0)
     assert back.nights == 1
@@ -309,6 +363,11 @@ WRONG: list[tuple[str, Any]] = [
     ("peak is not a number", {**GOOD, "peak_va": float("nan")}),
     ("peak is infinite", {**GOOD, "peak_va": float("inf")}),
     ("profile not a number", {**GOOD, "profile_va": [float("nan")] * QUARTERS}),
+    ("too few highest", {**GOOD, "highest_ma": [[]]}),
+    ("highest is null", {**GOOD, "highest_ma": None}),
+    ("highest holds numbers", {**GOOD, "highest_ma": NUMBERS}),
+    ("highest holds words", {**GOOD, "highest_ma": [["x"]] * QUARTERS}),
+    ("negative highest", {**GOOD, "highest_ma": [[1, -1]] * QUARTERS}),
     ("nights is a word", {**GOOD, "nights": "many"}),
     ("nights is not a number", {**GOOD, "nights": float("nan")}),
 ]
@@ -405,6 +464,22 @@ def test_another_areas_memory_is_refused(tmp_path: Path) -> None:
         MemoryFile(path, "east").load()
     path.write_text(json.dumps(Memory().as_json()), encoding="utf-8")
     assert MemoryFile(path, "east").load() == Memory()
+
+
+def test_peeking_changes_nothing_and_says_what_is_wrong(tmp_path: Path) -> None:
+    """What is only looked at is neither made nor put aside: a file that is not there or cannot be read is an error."""
+    path = tmp_path / "memory.json"
+    assert MemoryFile(None).peek() == Memory()
+    with pytest.raises(ConfigError, match="No such file"):
+        MemoryFile(path).peek()
+    path.write_text("[", encoding="utf-8")
+    with pytest.raises(ConfigError, match="Name the file that taiqu run --memory keeps"):
+        MemoryFile(path).peek()
+    assert [p.name for p in tmp_path.iterdir()] == ["memory.json"]
+    MemoryFile(path, "west").save(Memory(nights=3))
+    assert MemoryFile(path, "west").peek().nights == 3
+    with pytest.raises(ConfigError, match="is what area west has learned, not east"):
+        MemoryFile(path, "east").peek()
 
 
 def test_saved_and_loaded_again(tmp_path: Path) -> None:

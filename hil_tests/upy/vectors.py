@@ -89,6 +89,17 @@ for s_va, ma in ((260000, (300000, 420000, 390000)), (230000, (345000, 340000, 3
         obeys = obey.seen(obeys, Snapshot(later, 800, both, (), ()))
     vet(watch.start(0), shut, wishes, settings, 9000)
     vet(seen(watch.HOLDING, NEVER, NEVER, (), 1000), shot, wishes, settings, 9000)
+for count, slots in ((324, 1), (324, 4), (1, 8), (3000, 8)):
+    ledger.at_once(count, slots)
+asked = lease.Setpoint(3, 11, 7, 90000, 9000, 60000)
+for ma, after_s, until_s, boot in ((6000, 3600, 36000, 7), (0, 0, 60, 7), (6000, 60, 60, 7), (6000, 60, 90, 8)):
+    late = lease.late_of(lease.start(boot), asked, ma, after_s, until_s, 100000)
+    for now, slots in ((100000, 1), (4000000, 1), (4000000, 3), (40000000, 2)):
+        lease.alone_ma(late, 6000, slots, lease.turn_of("p001"), now)
+rows = (ledger.Late(3, 10, 6000, 1000, 9000),
+        ledger.Late(3, 11, 6000, *ledger.late_window(5000, 100, 2000)))
+for epoch, seq, said in ((3, 9, 0), (3, 10, 6000), (3, 11, 0), (4, 1, 6000)):
+    ledger.late_ma(ledger.lates(rows, epoch, seq, said), 80000 if said else 8000)
 """
 
 
