@@ -18,7 +18,7 @@ def test_residents_over_take_all_from_the_cars() -> None:
     night = Alone("residents_over", 1)
     assert night.at_work
     assert night.one.over_s <= 15
-    assert night.named("load") is not None
+    assert night.raised(5) == []
 
 
 def test_unbalance_is_held_on_its_phase() -> None:
