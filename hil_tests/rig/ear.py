@@ -13,7 +13,7 @@ from hil_tests.rig.faults import possible
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from hil_tests.rig.faults import Strike
+    from hil_tests.rig.faults import Fault, Strike
     from hil_tests.rig.invariants import Checker
 
 PIECES = {
@@ -111,14 +111,20 @@ class Naming:
 
     def _shows(self, strike: Strike, now_s: int) -> bool:
         """Does it show in this second?"""
-        world, checker = self.checker.world, self.checker
-        if now_s >= strike.end_s or not possible(strike.fault, world.area):
+        world, fault = self.checker.world, strike.fault
+        if now_s >= strike.end_s or not possible(fault, world.area):
             return False
-        if any(checker.near(one) for one in world.strikes if one is not strike):
+        if any(self._in_the_way(one, fault) for one in world.strikes if one is not strike):
             return False
-        if strike.fault.shows == "draw":
+        if fault.shows == "draw":
             return float(world.plant.current_a[: world.area.count].sum()) >= DRAW_A
-        return strike.fault.shows != "told" or any(self._takes_more(k, now_s) for k in world.disobeys)
+        judged = any(host.mode not in ("", "start-up") for host in world.hosts)
+        return fault.shows != "told" or (judged and any(self._takes_more(k, now_s) for k in world.disobeys))
+
+    def _in_the_way(self, one: Strike, fault: Fault) -> bool:
+        """Is another fault there, or was there one of the same name? What comes and goes is said once a minute."""
+        again = one.start_s <= self.checker.world.second and not set(one.fault.named).isdisjoint(fault.named)
+        return again or self.checker.near(one)
 
     def _takes_more(self, k: int, now_s: int) -> bool:
         """Does this charger draw more than it was told, and has had the time to follow?"""
