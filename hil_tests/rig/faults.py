@@ -225,7 +225,7 @@ CATALOGUE = (
           named=("deaf", "draws"), named_within_s=80, shows="told"),
     Fault("charger_late", "C2", "charger", "A charger looks at what it is told 10-60 s later.", "桩执行迟缓",
           (60, 500), {"lag_s": Span(10, 60)},
-          answer="Counts at what it had until its telemetry shows the new; above 15 s it is isolated as deaf and named.",
+          answer="Counts at what it had until telemetry shows the new; above 15 s it is isolated as deaf and named.",
           named=("deaf", "draws")),
     Fault("charger_rounds_up", "C3", "charger", "A charger allows 1 A more than it says.", "桩取整偏大1安",
           (60, 500),
