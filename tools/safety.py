@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import platform
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib.util import find_spec
+from itertools import count, islice
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from hil_tests.rig.campaign import Outcome
+    from hil_tests.rig.faults import Fault
 
 EXTRAS = ("numpy", "rich")
-NIGHTS, NIGHTS_MAX = 50, 100_000
+NIGHTS, NIGHTS_EACH, NIGHTS_MAX = 50, 8, 100_000
 CHARGERS_MAX = 3000
 STORIES = 3
 """So many failing nights are told in full; the others with the command that replays them."""
@@ -40,9 +41,10 @@ class Job(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``taiqu bench safety``."""
     add = parser.add_argument
-    add("--nights", type=int, default=NIGHTS, metavar="N", help="how many (default 50)")
+    add("--nights", type=int, metavar="N", help="how many (default 50)")
     add("--seed", type=int, default=1, metavar="S", help="of the first night; the others follow")
     add("--fault", metavar="ID", help="this fault alone in every night; list: name them all")
+    add("--table", action="store_true", help="every fault alone in N nights (default 8), as a table in Markdown")
     add("--chargers", type=int, metavar="N", help="so many chargers instead of 3 to 12")
     add("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="nights played side by side")
     add("--json", action="store_true", help="one JSON document on standard output")
@@ -65,6 +67,11 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         json.dump(document, sys.stdout, indent=1, ensure_ascii=False)
         sys.stdout.write("\n")
+    elif args.table:
+        print(markdown(document))
+        for one in [one for one in outcomes if one.violations]:
+            replay = _replay(jobs[0]._replace(fault=one.strikes[0][0]), one.seed)
+            sys.stderr.write("\n".join((replay, *one.story(), "")))
     else:
         _print(document, outcomes, jobs[0])
     return 1 if document["violations"] else 0
@@ -82,7 +89,7 @@ def _list_faults() -> None:
 
 def _jobs(args: argparse.Namespace) -> list[Job]:
     """Which nights to play. Raises UserError."""
-    from hil_tests.rig.faults import BY_ID  # noqa: PLC0415 - needs the extra
+    from hil_tests.rig.faults import BY_ID, CATALOGUE  # noqa: PLC0415 - needs the extra
 
     for name, value, low, high in (
         ("nights", args.nights, 1, NIGHTS_MAX),
@@ -94,14 +101,61 @@ def _jobs(args: argparse.Namespace) -> list[Job]:
             raise UserError(f"--{name} {value} is outside {low}..{high}. Choose a number in between.")
     if args.fault is not None and args.fault not in BY_ID:
         raise UserError(f"--fault {args.fault} is no fault. Choose one of those that --fault list names.")
-    return [Job(args.seed + k, args.fault, args.chargers) for k in range(args.nights)]
+    if args.table:
+        faults = [fault for fault in CATALOGUE if args.fault in (None, fault.id)]
+        return [job for fault in faults for job in _each(fault, args.seed, args.nights or NIGHTS_EACH, args.chargers)]
+    return [Job(args.seed + k, args.fault, args.chargers) for k in range(args.nights or NIGHTS)]
+
+
+def _each(fault: Fault, seed: int, nights: int, chargers: int | None) -> list[Job]:
+    """So many nights with this fault alone: the first seeds whose area can have it."""
+    from hil_tests.rig.faults import possible  # noqa: PLC0415 - needs the extra
+    from hil_tests.rig.small import draw  # noqa: PLC0415
+
+    seeds = (k for k in count(seed) if not fault.needs or possible(fault, draw(k, chargers)))
+    return [Job(k, fault.id, chargers) for k in islice(seeds, nights)]
+
+
+def markdown(document: dict[str, Any]) -> str:
+    """Every fault with what happens and the worst of its nights, and the totals in one line below."""
+    rows = [
+        " | ".join(
+            (
+                f"| `{r['fault']}` ({r['code']})",
+                r["fails"],
+                r["happens"],
+                _whole(r["over_s"]),
+                f"{_whole(r['back_s'])} |",
+            )
+        )
+        for r in document["faults"]
+    ]
+    return "\n".join(
+        (
+            "| fault | what fails | what happens | over a limit at most, s | normal again after at most, s |",
+            "|---|---|---|---|---|",
+            *rows,
+            "",
+            f"{_totals(document)}.",
+        )
+    )
+
+
+def _totals(document: dict[str, Any]) -> str:
+    return (
+        f"{document['nights']:,} nights, {document['hours']:,.1f} hours, {document['setpoints']:,} setpoints, "
+        f"{document['violations']} violations; {document['wall_s']:.0f} s, {document['machine']}"
+    )
+
+
+def _whole(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}"
 
 
 def play(job: Job) -> Outcome:
     """Play one night."""
     from hil_tests.rig.campaign import play_night  # noqa: PLC0415 - needs the extra
 
-    logging.getLogger("taiqu").setLevel(logging.CRITICAL)  # what a controller says of its night is not asked here
     return play_night(job.seed, job.fault, job.chargers)
 
 
@@ -110,10 +164,10 @@ def _play(jobs: list[Job], side_by_side: int) -> Iterator[Outcome]:
     broken = 0
     with ProcessPoolExecutor(min(side_by_side, len(jobs)), get_context("spawn"), leave_with_parent) as pool:
         futures = [pool.submit(play, job) for job in jobs]
-        for count, future in enumerate(as_completed(futures), 1):
+        for done, future in enumerate(as_completed(futures), 1):
             outcome = future.result()
             broken += bool(outcome.violations)
-            sys.stderr.write(f"\r{count}/{len(jobs)} nights, {broken} with a violation\033[K")
+            sys.stderr.write(f"\r{done}/{len(jobs)} nights, {broken} with a violation\033[K")
             sys.stderr.flush()
             yield outcome
     sys.stderr.write("\n")
@@ -152,10 +206,10 @@ def _print(document: dict[str, Any], outcomes: list[Outcome], job: Job) -> None:
 
     number = "{:,}".format
     faults = [
-        (r["fault"], r["part"], number(r["nights"]), _seconds(r["over_s"]), _seconds(r["back_s"]))
+        (r["fault"], r["part"], number(r["nights"]), *(_seconds(r[key]) for key in ("over_s", "named_s", "back_s")))
         for r in document["faults"]
     ]
-    table("faults injected", ("fault", "part", "nights", "over a limit at most", "normal after"), faults)
+    table("faults injected", ("fault", "part", "nights", "over a limit at most", "named after", "normal after"), faults)
     rules = [(r["id"], r["says"], number(r["checked"]), number(r["violations"])) for r in document["invariants"]]
     table("invariants", ("id", "", "checked", "violations"), rules)
     promises = [
@@ -166,11 +220,7 @@ def _print(document: dict[str, Any], outcomes: list[Outcome], job: Job) -> None:
     for outcome in [one for one in outcomes if one.violations][:STORIES]:
         console.print(f"seed {outcome.seed}: {_replay(job, outcome.seed)}", highlight=False)
         console.print("\n".join(outcome.story()), highlight=False, soft_wrap=True, markup=False)
-    console.print(
-        f"{document['nights']:,} nights, {document['hours']:,.1f} hours, {document['setpoints']:,} setpoints, "
-        f"{document['violations']} violations; {document['wall_s']:.0f} s, {document['machine']}",
-        highlight=False,
-    )
+    console.print(_totals(document), highlight=False)
     seeds = [str(one.seed) for one in outcomes if one.violations]
     if seeds:
         console.print(f"seeds with a violation: {' '.join(seeds)}", highlight=False, soft_wrap=True)

@@ -121,7 +121,13 @@ def _meter_factor(world: World, strike: Strike) -> Generator[None]:
 
 
 def _meter_other(world: World, _strike: Strike) -> Generator[None]:
-    yield from _showing(world.dial, lambda shown, _ms: replace(shown.times(0.33), identity=IDENTITY + 1))
+    try:
+        yield from _showing(world.dial, lambda shown, _ms: replace(shown.times(0.33), identity=IDENTITY + 1))
+    finally:
+        # Somebody has looked, put the right one back, and started the controller again.
+        for host in world.hosts:
+            host.kill()
+            world.later(2, host.start)
 
 
 def _meter_ct_reversed(world: World, strike: Strike) -> Generator[None]:

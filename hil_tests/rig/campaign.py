@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from hil_tests.rig.faults import CATALOGUE
+from hil_tests.rig.faults import CATALOGUE, WHOLE_NIGHT
 from hil_tests.rig.rules import INVARIANTS, PROMISES, Violation
 from hil_tests.rig.world import World, night
 
@@ -28,6 +28,16 @@ class Outcome:
     seconds: int
     setpoints: int
     over_s: int
+    spans: tuple[tuple[int, int], ...]
+    """From when to when each fault lasted."""
+    modes: tuple[tuple[int, str], ...]
+    """The first controller's mode at the start, and each time it changed."""
+    said: tuple[tuple[int, str], ...]
+    """Which keys its log has named, and when."""
+    raised_s: tuple[int, ...]
+    """When somebody was raised."""
+    named_s: int | None
+    """How long it took until the fault that must be named was: the longest of the night."""
 
     def story(self) -> list[str]:
         """What happened, for a person: area, faults, violations, and how it came to the first one."""
@@ -62,6 +72,11 @@ def outcome(seed: int, world: World) -> Outcome:
         world.second,
         len(world.air.told),
         found.longest_over_s,
+        tuple((strike.start_s, strike.end_s) for strike in world.strikes),
+        tuple(found.modes),
+        tuple(world.ear.heard),
+        tuple(found.raises_s),
+        found.naming.named_s,
     )
 
 
@@ -104,15 +119,19 @@ def _by_fault(outcomes: list[Outcome]) -> list[dict[str, Any]]:
     for fault in CATALOGUE:
         nights = [one for one in outcomes if any(name == fault.id for name, _ in one.strikes)]
         alone = [one for one in nights if len(one.strikes) == 1]
+        ends = [one.worst_s.get("P4", 0.0) for one in alone if fault.seconds != WHOLE_NIGHT]
         if nights:
             rows.append(
                 {
                     "fault": fault.id,
                     "code": fault.code,
                     "part": fault.part,
+                    "fails": fault.en,
+                    "happens": fault.answer,
                     "nights": len(nights),
                     "over_s": max((one.over_s for one in alone), default=None),
-                    "back_s": max((one.worst_s.get("P4", 0.0) for one in alone), default=None),
+                    "back_s": max(ends, default=None),
+                    "named_s": max((one.named_s for one in alone if one.named_s is not None), default=None),
                 }
             )
     return rows

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hil_tests.rig.ear import Naming
 from hil_tests.rig.reaction import Stopwatches
 from hil_tests.rig.rules import (
     CALM_S,
@@ -62,6 +63,10 @@ class Checker:
     story: list[str] = field(default_factory=list)
     """The last ticks before the first violation."""
     longest_over_s: int = 0
+    modes: list[tuple[int, str]] = field(default_factory=list)
+    """The first controller's mode, each time it changed."""
+    raises_s: list[int] = field(default_factory=list)
+    """When somebody was raised."""
 
     def __post_init__(self) -> None:
         world = self.world
@@ -75,11 +80,14 @@ class Checker:
         self.out: list[list[Sent]] = [[] for _ in range(count)]
         self.granted: list[tuple[int, int, int]] = [(-1, 0, 0)] * count
         """By charger: its run, and the mA it was truly granted until when on its own clock."""
+        self.told: list[tuple[int, int]] = [(0, 0)] * count
+        """By charger: since when it is told so many mA."""
         self.newer_s: list[tuple[int, int]] = [(0, 0)] * count
         """By charger: the newest epoch it has accepted, and since when."""
         self.raised: deque[tuple[int, int]] = deque()
         self.base_a: Floats = np.zeros(3)
         self.stopwatches = Stopwatches(self)
+        self.naming = Naming(self)
         self.over_since: dict[str, int] = {}
         self.beyond_until = [0] * count
         self.flow_rows: list[Floats] = []
@@ -141,6 +149,7 @@ class Checker:
             self._booked(host, now_ms)
             self.checked["I15"] += 1
         if raises:
+            self.raises_s.append(self.world.second)
             self._ledger(raises)
 
     def _one_sent(self, host: Host, s: Setpoint, now_ms: int) -> list[int]:
@@ -165,6 +174,8 @@ class Checker:
             epoch, since_s = self.newer_s[k]
             self.expect("N2", not (epoch > s.epoch and self.world.second - since_s > 60), f"{name} after epoch {epoch}")
         believed = self.known_ma(host, k, now_ms)
+        if s.ma != self.told[k][1]:
+            self.told[k] = (self.world.second, s.ma)
         self.out[k].append(Sent(now_ms, s.epoch, s.seq, s.ma))
         if s.ma <= believed:
             return []
@@ -285,6 +296,10 @@ class Checker:
         self._taken()
         self._leases()
         self._progress()
+        self.naming.second()
+        mode = self.world.hosts[0].mode or "dead"
+        if not self.modes or self.modes[-1][1] != mode:
+            self.modes.append((self.world.second, mode))
         modes = " ".join(f"{host.name}:{host.mode or 'dead'}" for host in self.world.hosts)
         head = f"{self.world.second:5d} s  {modes:<16}"
         self.ticks.append((head, bar, self.world.piles.allowed_ma(), self.world.plant.current_a.copy()))

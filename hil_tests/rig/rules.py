@@ -36,6 +36,7 @@ INVARIANTS = {
     "I22": "Nobody is raised while the transformer is over its limit",
     "N1": "Nothing is sent to who is not registered",
     "N2": "Of two controllers the older falls silent: nothing above fallback from it after 60 s",
+    "N3": "A fault that shows is named in the log, within what the catalogue says",
     "X1": "Over a limit with cars that could be lowered: for no longer than promised",
     "X2": "No minute over a limit in which residents, and cars beyond control, are not over it alone",
 }

@@ -16,6 +16,7 @@ from edge.loop import MODES, Controller
 from hil_tests.rig import faults
 from hil_tests.rig.air import Air, Port
 from hil_tests.rig.dial import Dial
+from hil_tests.rig.ear import Ear, listening
 from hil_tests.rig.invariants import Checker
 from hil_tests.rig.nemesis import Nemesis
 from hil_tests.rig.piles import Piles, Wrongs
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 RESTART_S = 2
 """How soon a process that has ended is started again."""
+GAP_S = 10
+"""After so long without a tick the product's clock says so."""
 EDGE_S = 1320
 """No night ends before its edge has passed; after that, when everything has been normal for long enough."""
 WISH_S = 300
@@ -64,6 +67,7 @@ class Host:
         self.port: Port
         self.controller: Controller | None = None
         self.watch: Watch
+        self.ticked_s: int
         self.paused = False
         self.break_tick = False
         self.gone = False
@@ -77,6 +81,7 @@ class Host:
             return
         self.port = Port(world.air)
         world.air.ports.append(self.port)
+        self.ticked_s = world.second
         self.watch = Watch(self.name, world.second, world.config)
         taps: list[MeterPort | None] = [Tap(world.dial, self.watch.read)]
         if world.area.config.feeders:
@@ -112,7 +117,10 @@ class Host:
             self.kill()
             world.later(RESTART_S, self.start)
             return
-        moment = Moment(world.plant.second * 1000, world.wall_at(world.plant.second) if world.wall_known else None)
+        gone_s, self.ticked_s = world.second - self.ticked_s, world.second
+        gap = f"the machine slept for {gone_s} s" if gone_s > GAP_S else ""
+        wall_s = world.wall_at(world.plant.second) if world.wall_known else None
+        moment = Moment(world.plant.second * 1000, wall_s, gap)
         try:
             self.controller.tick(moment)
         except Exception as err:  # noqa: BLE001 - whatever it is, it is a finding
@@ -142,6 +150,7 @@ class World:
         self.disobeys: set[int] = set()
         """Chargers or cars that do not do as they are told, or do not say what they do."""
         self._later: list[tuple[int, Callable[[], None]]] = []
+        self.ear = Ear(lambda: self.second)
         self.hosts: list[Host] = []
         self.checker = Checker(self)
         self.nemesis = Nemesis(self, strikes)
@@ -188,8 +197,9 @@ class World:
 
     def play(self) -> Checker:
         """Play the night and return what was found."""
-        while self.second < NIGHT_S and not (self.second >= EDGE_S and self.checker.calm()):
-            self._second()
+        with listening(self.ear):
+            while self.second < NIGHT_S and not (self.second >= EDGE_S and self.checker.calm()):
+                self._second()
         self.checker.end()
         return self.checker
 

@@ -6,13 +6,13 @@ Many more nights are ``taiqu bench safety --nights 2000``.
 from __future__ import annotations
 
 import json
-import logging
 from typing import TYPE_CHECKING
 
 import pytest
 
 from edge.core import lease, ledger, watch
 from edge.fleet import Fleet
+from edge.loop import Controller
 from hil_tests.rig.campaign import outcome, play_night
 from hil_tests.rig.faults import CATALOGUE, WHOLE_NIGHT
 from hil_tests.rig.nemesis import ACTS
@@ -21,7 +21,7 @@ from hil_tests.rig.world import night
 from tools.cli import main
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from edge.fleet import Unit
     from edge.ports import ChargerState
@@ -42,16 +42,6 @@ MENDED = [
 ]
 """Seed, fault, number of chargers: nights in which something was broken once."""
 IDS = [fault.id for fault in CATALOGUE]
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    """What controllers say of these nights is not asked here."""
-    log = logging.getLogger("taiqu")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
-    yield
-    log.setLevel(level)
 
 
 def told(one: Outcome) -> str:
@@ -171,6 +161,10 @@ def _input_fails_the_tick(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Fleet, "_hear_state", hear)
 
 
+def _nothing_is_said(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Controller, "_say", lambda *_: None)
+
+
 @pytest.mark.parametrize(
     ("sabotage", "fault", "nights", "found"),
     [
@@ -182,6 +176,7 @@ def _input_fails_the_tick(patch: pytest.MonkeyPatch) -> None:
         (_no_fence, "second_controller", 2, {"N2"}),
         (_line_too_high, "base_step", 4, {"I1", "X1", "P3"}),
         (_input_fails_the_tick, "malformed", 4, {"I15"}),
+        (_nothing_is_said, "meter_frozen", 2, {"N3"}),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
@@ -229,6 +224,25 @@ def test_the_command_prints_one_document(capsys: pytest.CaptureFixture[str]) -> 
     assert {row["id"] for row in document["invariants"]} == set(INVARIANTS)
     assert {row["id"] for row in document["promises"]} == set(PROMISES)
     assert sum(row["nights"] for row in document["faults"]) >= 2
+
+
+def test_the_command_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    """``--table``: a fault a row, with what happens and the worst of its nights; a line of totals below."""
+    assert main(["bench", "safety", "--table", "--nights", "1", "--fault", "meter_silent", "--jobs", "1"]) == 0
+    *head, row, empty, totals = capsys.readouterr().out.splitlines()
+    assert [line.count("|") for line in (*head, row)] == [6, 6, 6]
+    assert row.startswith("| `meter_silent` (M1) | The meter answers nothing. | ")
+    assert row.endswith(" | 0 | 28 |")
+    assert not empty
+    assert totals.startswith("1 nights, ")
+
+
+def test_the_table_plays_a_fault_where_it_can_happen(capsys: pytest.CaptureFixture[str]) -> None:
+    """A feeder's meter is silenced only in an area that has one."""
+    command = "bench safety --table --nights 1 --fault feeder_meter_silent --jobs 1 --json"
+    assert main(command.split()) == 0
+    (row,) = json.loads(capsys.readouterr().out)["faults"]
+    assert row["named_s"] == 5
 
 
 def test_the_command_names_its_faults(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from edge.core import watch
 from edge.core.model import ISOLATED, SILENT
 from edge.journal import Journal
+from edge.loop import Controller
 from hil_tests.unit.street import Street, evening
 
 if TYPE_CHECKING:
@@ -51,6 +52,17 @@ def test_charger_deaf_is_isolated_and_the_others_go_on(caplog: pytest.LogCapture
         street.play(700)
         assert said(caplog, "p1 obeys again") == 1
     assert street.piles["p1"].allowed_ma == 32_000
+
+
+def test_host_killed_and_started_again_accuses_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    """Chargers still do what the run before has told them: before there is authority that is no offence."""
+    street = charging()
+    with caplog.at_level("INFO", logger="taiqu"):
+        street.controller = Controller(street.config, street.load, street.air, Journal(None))
+        street.play(120)
+    assert street.controller.guard is not None
+    assert street.controller.guard.mode == watch.NORMAL
+    assert said(caplog, "than it was told") == 0
 
 
 def test_charger_that_lies_low_is_isolated_by_the_transformers_meter(caplog: pytest.LogCaptureFixture) -> None:
