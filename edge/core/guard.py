@@ -99,13 +99,11 @@ def _in_order(snapshot: Snapshot, commands: tuple[Command, ...]) -> tuple[Comman
     if [command.id for command in commands] == [charger.id for charger in chargers]:
         return commands
     given = {command.id: command for command in commands}
-    return tuple(
-        given[charger.id] if charger.id in given else _lower(_held(charger), charger.max_ma, HOLD, False)
-        for charger in chargers
-    )
+    return tuple(given[charger.id] if charger.id in given else _held(charger) for charger in chargers)
 
 
 def _held(charger: Charger) -> Command:
+    """What is said to a charger of which control says nothing."""
     return Command(charger.id, _present(charger), HOLD, -1, False)
 
 
@@ -113,6 +111,10 @@ def _lower(command: Command, ma: int, reason: int, renew: bool, where: int = -1)
     """The command at no more than ``ma``; never a value between 0 and 6 A."""
     ma = min(command.ma, ma)
     return Command(command.id, ma if ma >= MIN_MA else 0, reason, where, renew)
+
+
+def _renewed(command: Command) -> Command:
+    return Command(command.id, command.ma, command.reason, command.phase, True)
 
 
 def _fall_back(snapshot: Snapshot, commands: tuple[Command, ...], reason: int) -> tuple[Command, ...]:
@@ -179,10 +181,10 @@ def _feeder_doubts(state: State, snapshot: Snapshot, commands: tuple[Command, ..
         at = _feeder(snapshot, charger)
         mode = modes[at] if 0 <= at < len(modes) else NORMAL
         if mode in AT_FALLBACK:
-            command = _fallen(charger, out[k], SAFE, 4 + 3 * at)
-            # The transformer's meter is there: who must stay below its fallback for its sake is told so on.
-            renew = out[k].renew and command.ma < charger.fallback_ma
-            out[k] = Command(command.id, command.ma, SAFE, 4 + 3 * at, renew)
+            wanted, out[k] = out[k], _fallen(charger, out[k], SAFE, 4 + 3 * at)
+            if wanted.renew and out[k].ma < charger.fallback_ma:
+                # The transformer's meter is there: who must stay below its fallback for its sake is told so on.
+                out[k] = _renewed(out[k])
         elif mode == HOLDING and out[k].ma > _present(charger):
             out[k] = _lower(out[k], _present(charger), HOLD, out[k].renew, 4 + 3 * at)
     return tuple(out)
@@ -245,8 +247,8 @@ def _base(meter: Meter, draw: list[int], snapshot: Snapshot) -> list[int]:
     base = [a, b, c, base_va * 1000000 // mean_mv(meter)]
     for k, feeder in enumerate(snapshot.feeders):
         # A feeder whose meter has said nothing yet has no room: its chargers are at their fallback anyway.
-        seen = feeder.period_ms == 0 or feeder.meter is not None
-        base += feeder_base(feeder.meter, draw, k) if feeder.meter is not None else [0 if seen else feeder.limit_ma] * 3
+        unseen_ma = feeder.limit_ma if feeder.period_ms else 0
+        base += [unseen_ma] * 3 if feeder.meter is None else feeder_base(feeder.meter, draw, k)
     return base
 
 
@@ -308,7 +310,7 @@ def _cut(snapshot: Snapshot, commands: tuple[Command, ...], excess: list[int], l
         draws = 0 if charger.silent else charger.ma
         if draws > command.ma and command.ma < charger.fallback_ma:
             # It is at its fallback, which is too much here: told less, it stays there only as long as it is told.
-            out[k] = Command(command.id, command.ma, command.reason, command.phase, True)
+            out[k] = _renewed(command)
         if landing and draws > command.ma:
             _give(excess, bind[charger.place], lines[charger.place], draws - command.ma)
         order.append([-min(draws, command.ma), command.id, k])

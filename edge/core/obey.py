@@ -84,18 +84,14 @@ def isolated(state: State) -> list[str]:
 def look(state: State, evidence: list[tuple[Charger, int, int]], now_ms: int) -> State:
     """Judge some chargers, each with when it was heard and when it was told something else last (ms, our clock)."""
     known = {suspect.id: suspect for suspect in state.suspects}
-    changed = False
     for charger, heard_ms, told_ms in evidence:
-        old = known.get(charger.id)
         code = _offence(charger, heard_ms, told_ms)
-        new = _next(old, charger.id, code, heard_ms, now_ms)
-        if new != old:
-            changed = True
-            if new is None:
-                del known[charger.id]
-            else:
-                known[charger.id] = new
-    suspects = tuple([known[name] for name in sorted(known)]) if changed else state.suspects
+        new = _next(known.get(charger.id), charger.id, code, heard_ms, now_ms)
+        if new is not None:
+            known[charger.id] = new
+        elif charger.id in known:
+            del known[charger.id]
+    suspects = tuple([known[name] for name in sorted(known)])
     misses, since_ms = state.misses, state.since_ms
     if misses >= TIMES and now_ms - since_ms >= MOVES_AGAIN_MS:
         misses = TIMES - 1
@@ -186,6 +182,6 @@ def _lies(suspects: tuple[Suspect, ...], cut: Cut, follows: bool) -> tuple[Suspe
     rest = [suspect for suspect in suspects if suspect.id != name]
     if not follows:
         count = old[0].count + 1 if old else 1
-        rest.append(Suspect(name, LIES, count, cut.at_ms, count >= TIMES or (len(old) > 0 and old[0].isolated)))
+        rest.append(Suspect(name, LIES, count, cut.at_ms, count >= TIMES))
         rest.sort()
     return tuple(rest)

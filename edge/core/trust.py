@@ -73,7 +73,7 @@ def look(
         # A counter that went back is a restart: said once, then counted from there.
         good = meter if doubt == COUNTER else trust.good
         return Trust(good, meter.at_ms, doubt, phase, trust.identity)
-    return Trust(meter, meter.at_ms, FINE, -1, trust.identity or meter.identity)
+    return Trust(meter, meter.at_ms, doubt, phase, trust.identity or meter.identity)
 
 
 def unmoved(trust: Trust) -> Trust:
@@ -122,8 +122,7 @@ def _negative(meter: Meter, rated_va: int) -> int:
     """The phase whose power flows back, -1 when more than one does, or the total."""
     if meter.p_w * 1000 < -rated_va * SIGN_PERMILLE:
         return -1
-    watts = meter.phase_w or (0, 0, 0)
-    back = [p for p in PHASES if watts[p] * 3000 < -rated_va * SIGN_PERMILLE]
+    back = [p for p in PHASES if meter.phase_w and meter.phase_w[p] * 3000 < -rated_va * SIGN_PERMILLE]
     return NOWHERE if not back else back[0] if len(back) == 1 else -1
 
 

@@ -78,29 +78,29 @@ def look(
     """
     draw, biggest = proven(snapshot)
     meter, limit = snapshot.meter, limit_permille(snapshot)
-    seen = trust.look(state.trust, meter, settings.rated_va, draw[:4], biggest[:4], settings.exports, now_ms)
+    seen = trust.look(state.trust, meter, settings.rated_va, draw, biggest, settings.exports, now_ms)
     seen = trust.unmoved(seen) if unmoved else seen
     good, new = seen.good, _is_news(state, seen)
+    news_ms = seen.at_ms if new else NEVER
     over = new and _above(good, settings, limit)
     hot = new and _above(good, settings, max(limit, HOT_PERMILLE))
-    judged = _judge(state, seen, seen.at_ms if new else NEVER, over, hot, settings.period_ms, now_ms)
     watches, feeders = [], []
     for k, feeder in enumerate(snapshot.feeders):
         old = state.feeders[k] if k < len(state.feeders) else unproven(now_ms)
         flows, most = draw[4 + 3 * k : 7 + 3 * k], biggest[4 + 3 * k : 7 + 3 * k]
         own = _behind(old, feeder, flows, most, settings, now_ms) if feeder.period_ms else seen
         shown = Feeder(feeder.limit_ma, own.good if feeder.period_ms else None, feeder.period_ms)
-        at_ms, period_ms = seen.at_ms if new else NEVER, feeder.period_ms or settings.period_ms
+        at_ms, period_ms = news_ms, feeder.period_ms or settings.period_ms
         if feeder.period_ms and _is_news(old, own):
             at_ms, flows = own.at_ms, feeder_flow(shown, draw, k)
         elif feeder.period_ms and own.doubt == FINE and old.mode not in AT_FALLBACK:
             at_ms = NEVER  # its own meter has the word, as long as it is believed and not silent
-        watches.append(_judge(old, own, at_ms, max(flows) > feeder.limit_ma, False, period_ms, now_ms))
+        watches.append(_judge(old, own, at_ms, max(flows) > feeder.limit_ma, False, period_ms, (), now_ms))
         feeders.append(shown)
     shot = Snapshot(
         good if meter is not None else None, snapshot.limit_permille, snapshot.places, tuple(feeders), snapshot.chargers
     )
-    return _with_feeders(judged, tuple(watches)), shot
+    return _judge(state, seen, news_ms, over, hot, settings.period_ms, tuple(watches), now_ms), shot
 
 
 def _is_news(state: State, seen: Trust) -> bool:
@@ -118,7 +118,7 @@ def _behind(old: State, feeder: Feeder, draw: list[int], biggest: list[int], set
 
 def for_control(state: State, shown: Snapshot) -> Snapshot:
     """What control may look at: of a feeder whose meter is late or doubted, nothing. What is dropped is not asked."""
-    doubted = [shown.feeders[k].period_ms > 0 and doubts(watch) for k, watch in enumerate(state.feeders)]
+    doubted = [doubts(watch) for watch in state.feeders]
     if True not in doubted:
         return shown
     feeders = [Feeder(f.limit_ma, None, f.period_ms) if doubted[k] else f for k, f in enumerate(shown.feeders)]
@@ -151,27 +151,38 @@ def often(state: State, now_ms: int) -> bool:
 
 def over_long(state: State) -> bool:
     """Has it been over the limit for 3 s?"""
-    since_ms: int = state.over_ms
-    return since_ms != NEVER and int(state.seen_ms) - since_ms >= OVER_MS
+    return _lasts(state.over_ms, state.seen_ms, OVER_MS)
 
 
 def hot_long(state: State) -> bool:
     """Have two readings, a second or more apart, been over 90 %?"""
-    since_ms: int = state.hot_ms
-    return since_ms != NEVER and int(state.seen_ms) - since_ms >= HOT_GAP_MS
+    return _lasts(state.hot_ms, state.seen_ms, HOT_GAP_MS)
 
 
-def _judge(state: State, seen: Trust, at_ms: int, over: bool, hot: bool, period_ms: int, now_ms: int) -> State:
+def _lasts(since_ms: int, seen_ms: int, ms: int) -> bool:
+    """Has a condition held from one reading to another so much later?"""
+    return since_ms != NEVER and seen_ms - since_ms >= ms
+
+
+def _judge(
+    state: State,
+    seen: Trust,
+    at_ms: int,
+    over: bool,
+    hot: bool,
+    period_ms: int,
+    feeders: tuple[State, ...],
+    now_ms: int,
+) -> State:
     """One meter's next state: from its age, the time since the start, and what was seen of the load at ``at_ms``."""
-    fresh, over_ms, hot_ms = state.fresh, state.over_ms, state.hot_ms
+    fresh, seen_ms, over_ms, hot_ms = state.fresh, state.seen_ms, state.over_ms, state.hot_ms
     safe_ms, entries = state.safe_ms, state.entries
     sample_ms = max(state.sample_ms, seen.at_ms) if seen.doubt in (FINE, FROZEN) else state.sample_ms
     new = at_ms != NEVER
     if _is_news(state, seen):
         fresh += 1
     if new:
-        over_ms = _since(over_ms, over, at_ms)
-        hot_ms = _since(hot_ms, hot, at_ms)
+        seen_ms, over_ms, hot_ms = at_ms, _since(over_ms, over, at_ms), _since(hot_ms, hot, at_ms)
     age_ms = now_ms - sample_ms
     frozen_ms = sample_ms - seen.good.at_ms if seen.doubt == FROZEN else 0
     hold = age_ms > max(HOLD_MS, HOLD_PERIODS * period_ms) or frozen_ms > max(FROZEN_HOLD_MS, HOLD_PERIODS * period_ms)
@@ -183,13 +194,10 @@ def _judge(state: State, seen: Trust, at_ms: int, over: bool, hot: bool, period_
         safe_ms = now_ms
     mode = LATCHED if state.mode == LATCHED or seen.doubt == IDENTITY else _mode(state, fresh, hold, safe, now_ms)
     if mode == SAFING and state.mode not in AT_FALLBACK:
-        entries += (now_ms,)
-        entries = entries[-OFTEN:]
-    next_ = State(
-        mode, state.boot_ms, sample_ms, fresh, safe_ms, over_ms, hot_ms, entries,
-        at_ms if new else state.seen_ms, new, seen, state.feeders,
-    )  # fmt: skip
-    return _shedding(next_) if mode in (NORMAL, HOLDING) else next_
+        entries = (entries + (now_ms,))[-OFTEN:]
+    if mode in (NORMAL, HOLDING) and (_lasts(over_ms, seen_ms, OVER_MS) or _lasts(hot_ms, seen_ms, HOT_GAP_MS)):
+        mode = SHEDDING
+    return State(mode, state.boot_ms, sample_ms, fresh, safe_ms, over_ms, hot_ms, entries, seen_ms, new, seen, feeders)
 
 
 def _mode(state: State, fresh: int, hold: bool, safe: bool, now_ms: int) -> int:
@@ -202,23 +210,6 @@ def _mode(state: State, fresh: int, hold: bool, safe: bool, now_ms: int) -> int:
         dwelt = now_ms - state.safe_ms >= (OFTEN_RECOVER_MS if often(state, now_ms) else RECOVER_MS)
         return NORMAL if fresh >= RECOVER_SAMPLES and dwelt else RECOVERING
     return HOLDING if hold else NORMAL
-
-
-def _shedding(state: State) -> State:
-    """Over the limit for long enough, or hot: SHEDDING, until a reading is below again."""
-    if not (over_long(state) or hot_long(state)):
-        return state
-    return State(
-        SHEDDING, state.boot_ms, state.sample_ms, state.fresh, state.safe_ms, state.over_ms, state.hot_ms,
-        state.entries, state.seen_ms, state.new, state.trust, state.feeders,
-    )  # fmt: skip
-
-
-def _with_feeders(state: State, watches: tuple[State, ...]) -> State:
-    return State(
-        state.mode, state.boot_ms, state.sample_ms, state.fresh, state.safe_ms, state.over_ms, state.hot_ms,
-        state.entries, state.seen_ms, state.new, state.trust, watches,
-    )  # fmt: skip
 
 
 def _since(since_ms: int, holds: bool, now_ms: int) -> int:

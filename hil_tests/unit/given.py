@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from edge.core import control, guard, watch
-from edge.core.model import CHARGING, MIN_MA, NEVER, Charger, Command, Feeder, Meter, Place, Settings, Snapshot
+from edge.core import control, guard, trust, watch
+from edge.core.model import CHARGING, FULL, MIN_MA, NEVER, Charger, Command, Feeder, Meter, Place, Settings, Snapshot
 from edge.core.sheet import Unit
 
 RATED_VA = 1_000_000
@@ -46,6 +46,17 @@ def vet(
     """One tick of the guard: it looks, then it vets."""
     state, shown = watch.look(state, shot, row, now_ms)
     return state, guard.vet(state, shown, commands, row)
+
+
+def wish(c: Charger, ma: int) -> Command:
+    """What control wants for a charger."""
+    return Command(c.id, ma, FULL, -1, True)
+
+
+def normal(now_ms: int = 100_000) -> watch.State:
+    """A guard with authority over an area of two feeders, its last reading a moment ago."""
+    plain = watch.State(watch.NORMAL, 0, now_ms - 1000, 20, NEVER, NEVER, NEVER, (), NEVER, False, trust.start(), ())
+    return plain._replace(feeders=(plain, plain))
 
 
 def place(phases: int = 1, lines: int = 1, known: bool = True, feeder: int = -1) -> int:

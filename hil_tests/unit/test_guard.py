@@ -42,25 +42,16 @@ from hil_tests.unit.given import (
     charger,
     feeder,
     meter,
+    normal,
     roomy,
     snapshot,
     still,
     vet,
+    wish,
 )
 
 LIMIT_VA, LIMIT_MA = 800_000, 1_200_000
 HOT_VA = 900_000
-
-
-def wish(c: Charger, ma: int) -> Command:
-    """What control wants for a charger."""
-    return Command(c.id, ma, FULL, -1, True)
-
-
-def normal(now_ms: int = 100_000) -> watch.State:
-    """A guard with authority, its last reading a moment ago."""
-    plain = watch.State(NORMAL, 0, now_ms - 1000, 20, NEVER, NEVER, NEVER, (), NEVER, False, trust.start(), ())
-    return plain._replace(feeders=(plain, plain))
 
 
 def vetted(

@@ -6,7 +6,7 @@ import pytest
 
 from edge import reasons
 from edge.core import obey
-from edge.core.model import FULL, Charger, Command, Snapshot
+from edge.core.model import FULL, NEVER, Charger, Command, Snapshot
 from hil_tests.unit.given import RATED_MA, at, change, meter, snapshot, still
 
 TOLD_MS = 100_000
@@ -43,7 +43,7 @@ def test_charger_that_applies_late_has_fifteen_seconds(late_ms: int, isolated: l
 @pytest.mark.parametrize(
     "row",
     [
-        at("a", 16_000, ma=17_500),  # rounds up
+        at("a", 8000, ma=9500),  # rounds up
         at("a", 16_000, ma=18_000),  # an eighth more
         at("a", 0, ma=6000, allowed_ma=6000, fallback_ma=6000),  # its lease is over: its fallback is its right
         at("a", 16_000, ma=0),  # its car is full
@@ -79,6 +79,11 @@ def test_isolated_charger_comes_back_after_five_minutes_of_obeying() -> None:
     assert obey.isolated(again) == ["a"]
     assert obey.isolated(obey.look(again, [(calm, began_ms + 301_000, TOLD_MS)], began_ms + 301_000)) == ["a"]
     assert obey.look(state, [(calm, began_ms + 300_000, TOLD_MS)], began_ms + 300_000).suspects == ()
+
+
+def test_start_suspects_nobody() -> None:
+    """No suspects, no cut, nothing missed."""
+    assert obey.start() == obey.State((), None, 0, (), NEVER)
 
 
 class Cutting:
@@ -130,7 +135,7 @@ def test_charger_that_lies_low_is_isolated_after_three_cuts_the_meter_did_not_se
         assert obey.isolated(site.state) == ([] if k < 3 else ["a"])
         site.cut("a", seen=False)
     assert obey.isolated(site.state) == ["a"]
-    assert not obey.unmoved(site.state)
+    assert (site.state.misses, obey.unmoved(site.state)) == (1, False)
     assert "wrong phase" in reasons.OFFENCES[site.state.suspects[0].code][0]
 
 
@@ -175,15 +180,126 @@ def test_cut_that_the_chargers_have_not_confirmed_says_nothing() -> None:
     assert (site.state.misses, obey.isolated(site.state)) == (0, [])
 
 
-@pytest.mark.parametrize(("ma", "watched"), [(44_999, False), (45_000, True)])
-def test_only_a_cut_that_stands_out_is_watched(ma: int, watched: bool) -> None:
-    """3 % of a phase's rating, 45 A here: less drowns in what residents do."""
+@pytest.mark.parametrize(
+    ("rated_ma", "ma", "watched"),
+    [
+        (RATED_MA + 33, 44_999, False),
+        (RATED_MA + 33, 45_000, True),
+        (100_000, 9999, False),
+        (100_000, 10_000, True),
+    ],
+)
+def test_only_a_cut_that_stands_out_is_watched(rated_ma: int, ma: int, watched: bool) -> None:
+    """3 % of a phase's rating, 45 A here, and never less than 10 A: less drowns in what residents do."""
     rows = (at("a", ma), still("b"))
     shot = snapshot(rows, meter(1000, 400_000))
-    state = obey.told(
-        obey.start(), shot, (Command("a", 0, FULL, -1, True), Command("b", 0, FULL, -1, True)), RATED_MA, 0
-    )
+    state = obey.told(obey.start(), shot, tell(rows, 0, 0), rated_ma, 0)
     assert (state.cut is not None) == watched
+
+
+def tell(rows: tuple[Charger, ...], *ma: int) -> tuple[Command, ...]:
+    """These setpoints for these chargers."""
+    return tuple(Command(c.id, each, FULL, -1, True) for c, each in zip(rows, ma, strict=True))
+
+
+WORN = obey.State((obey.Suspect("z", obey.LIES, 1, 7, False),), None, 2, ("z",), 5)
+"""A state in which each field says something."""
+
+
+@pytest.mark.parametrize("p", range(3))
+def test_cut_is_noted_on_its_phase_with_those_who_give(p: int) -> None:
+    """Who gives, 1 mA is enough, how much, and what flowed; not who is told as before, gives nothing, is not heard."""
+    phases, other = 1 << p, 1 << (p + 1) % 3
+    rows = (
+        at("a", 60_000, phases=phases),
+        at("b", 6001, phases=phases),
+        at("c", 16_000, ma=17_000, phases=phases),
+        at("d", 16_000, ma=6000, phases=phases),
+        at("e", 50_000, phases=other),
+        at("f", 32_000, phases=phases, silent=True),
+    )
+    shot = snapshot(rows, meter(1000, 400_000, (400_000 + p, 500_000 + p, 600_000 + p)))
+    commands = tell(rows, 10_000, 6000, 16_000, 10_000, 0, 0)
+    cut = obey.Cut(9, p, ("a", "b"), 50_001, (p + 4) * 100_000 + p, 89_001, 139_001)
+    assert obey.told(WORN, shot, commands, RATED_MA, 9) == WORN._replace(cut=cut)
+
+
+def test_largest_cut_is_watched_and_of_equal_ones_the_first() -> None:
+    """Of three phases on which something goes the one with the most; a charger on three phases is looked for on A."""
+    rows = (at("a", 46_000), at("b", 60_000, phases=2), at("c", 59_999, phases=4))
+    noted = obey.told(obey.start(), snapshot(rows, meter(1000, 400_000)), tell(rows, 0, 0, 0), RATED_MA, 0).cut
+    assert (noted.phase, noted.names) == (1, ("b",))
+    three = (at("a", 60_000, phases=7, lines=3),)
+    noted = obey.told(obey.start(), snapshot(three, meter(1000, 400_000)), tell(three, 0), RATED_MA, 0).cut
+    assert (noted.phase, noted.ma) == (0, 60_000)
+
+
+BOTH = obey.Cut(0, 0, ("a", "b"), 50_000, 400_000, 100_000, 150_000)
+"""Two cars on phase A were to give 50 A; the meter showed 400 A there, all cars together drew 150 A."""
+
+
+def judge(state: obey.State, drawn_ma: int, metered_ma: int, elsewhere_ma: int = 50_000) -> obey.State:
+    """What is thought of a cut when cars draw so much on phase A and on B, and the meter shows so much on A."""
+    rows = (at("a", drawn_ma), at("c", elsewhere_ma, phases=2))
+    return obey.seen(state, snapshot(rows, meter(12_000, 400_000, (metered_ma, 300_000, 300_000))))
+
+
+@pytest.mark.parametrize(
+    ("drawn_ma", "elsewhere_ma", "judged"),
+    [(70_001, 49_999, False), (70_000, 50_000, True), (70_000, 50_001, False), (69_999, 50_001, True)],
+)
+def test_cut_is_judged_once_sixty_percent_of_it_are_claimed(drawn_ma: int, elsewhere_ma: int, judged: bool) -> None:
+    """30 A of 50, on its phase and of all that is drawn, to the milliampere; else it is forgotten, and nothing more."""
+    state = judge(WORN._replace(cut=BOTH), drawn_ma, 400_000, elsewhere_ma)
+    assert state == (WORN._replace(misses=3, last=("a", "b"), since_ms=12_000) if judged else WORN)
+
+
+@pytest.mark.parametrize(("metered_ma", "misses"), [(391_001, 3), (391_000, 0), (390_999, 0)])
+def test_meter_follows_when_it_sees_thirty_percent_of_what_is_claimed(metered_ma: int, misses: int) -> None:
+    """9 A of 30, to the milliampere: then it is believed again, from the start."""
+    state = judge(WORN._replace(cut=BOTH), 70_000, metered_ma)
+    doubted = {"misses": misses, "last": ("a", "b"), "since_ms": 12_000}
+    assert state == WORN._replace(**doubted if misses else {"misses": 0, "last": ()})
+
+
+def test_same_single_charger_again_says_nothing_of_the_meter() -> None:
+    """Of one charger's cuts only the first counts against the meter; another one, or the same two again, do."""
+    site = cutting()
+    site.rows = {name: at(name, 48_000) for name in site.rows}
+    misses = []
+    for names in (("a",), ("a",), ("b",), ("a", "b"), ("a", "b")):
+        site.cut(*names, seen=False)
+        misses.append(site.state.misses)
+    assert misses == [1, 1, 2, 3, 4]
+
+
+def test_no_reading_or_no_cut_judges_nothing() -> None:
+    """Without a meter the cut waits; where none is watched a reading changes nothing."""
+    state = WORN._replace(cut=BOTH)
+    assert obey.seen(state, snapshot((), None)) == state
+    assert obey.seen(WORN, snapshot((), meter(12_000))) == WORN
+
+
+def test_looking_at_chargers_keeps_what_is_known_of_the_meter() -> None:
+    """The cut that is watched, the misses and the last names stay; who is suspected stays sorted."""
+    state = WORN._replace(cut=BOTH)
+    assert obey.look(state, [], 1000) == state
+    seen = obey.look(state, [(change(DEAF_ROW, id="zz"), 20_000, 0), (DEAF_ROW, 20_000, 0)], 20_000)
+    assert [s.id for s in seen.suspects] == ["a", "z", "zz"]
+    assert seen._replace(suspects=WORN.suspects) == state
+
+
+def test_liar_is_trusted_again_five_minutes_after_its_last_cut() -> None:
+    """Isolated by three cuts the meter did not see, it counts from the third; before that nothing frees it."""
+    site = cutting()
+    site.rows["a"] = at("a", 48_000)
+    for _ in range(3):
+        site.cut("a", seen=False)
+    told_ms = site.now_ms - 72_000
+    calm = at("a", 0, allowed_ma=0)
+    for later_ms, names in ((299_999, ["a"]), (300_000, [])):
+        now_ms = told_ms + later_ms
+        assert obey.isolated(obey.look(site.state, [(calm, now_ms, told_ms)], now_ms)) == names
 
 
 def test_silent_and_unknown_cars_are_no_evidence() -> None:

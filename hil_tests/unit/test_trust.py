@@ -162,8 +162,9 @@ def test_meter_identity_changed_latches_until_a_person_looks() -> None:
     """Another serial number: fallback for good; the right one coming back changes nothing; no reading clears it."""
     site = Site().honest(0, 100).tick(100, reading(100, identity="4712"))
     assert (site.doubt, site.state.mode, [c.ma for c in site.out]) == (("identity", -1), LATCHED, [0, 0, 0])
-    site.honest(101, 5000)
-    assert (site.state.mode, [c.ma for c in site.out]) == (LATCHED, [0, 0, 0])
+    for first in (101, 800, 86_400):
+        site.honest(first, first + 60)
+        assert (site.state.mode, [c.ma for c in site.out]) == (LATCHED, [0, 0, 0])
 
 
 def test_meter_identity_that_comes_late_or_not_is_no_change() -> None:

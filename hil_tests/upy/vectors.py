@@ -87,6 +87,7 @@ for s_va, ma in ((260000, (300000, 420000, 390000)), (230000, (345000, 340000, 3
         obeys = obey.told(obeys, Snapshot(meter, 800, both, (), rows[:2 - k % 2]), less, 380000, 20000 * k)
         later = Meter(20000 * k + 15000, s_va, s_va, 0, (ma[0] - 30000 * (k // 3), ma[1], ma[2]), VOLTS, None, 8, "")
         obeys = obey.seen(obeys, Snapshot(later, 800, both, (), ()))
+    guard._renewed(less[0])
     vet(watch.start(0), shut, wishes, settings, 9000)
     vet(seen(watch.HOLDING, NEVER, NEVER, (), 1000), shot, wishes, settings, 9000)
 for count, slots in ((324, 1), (324, 4), (1, 8), (3000, 8)):
