@@ -183,10 +183,7 @@ class Controller:
             self.obey = obey.start()  # what chargers are told now is told by somebody else
             return view
         self.turn += 1
-        # Before there is authority nobody was told anything by us: what chargers do is another one's word.
-        told = self.guard is not None and self.guard.mode != watch.STARTING
-        evidence = self.fleet.evidence(view, self.turn) if told else []
-        self.obey = obey.look(self.obey, evidence, self.now_ms)
+        self.obey = obey.look(self.obey, self.fleet.evidence(view, self.turn), self.now_ms)
         names = obey.isolated(self.obey)
         if not names:
             return view

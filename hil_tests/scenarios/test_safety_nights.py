@@ -145,6 +145,7 @@ def _outstanding_forgotten(patch: pytest.MonkeyPatch) -> None:
 
 def _no_fence(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Fleet, "_mind_foreign", lambda *_: None)
+    patch.setattr(Fleet, "_fenced", lambda *_: True)
 
 
 def _line_too_high(patch: pytest.MonkeyPatch) -> None:
