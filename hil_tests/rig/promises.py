@@ -190,7 +190,7 @@ def rows(rounds: Sequence[dict[str, Played]]) -> list[dict[str, object]]:
 
 
 def troubles(rounds: Sequence[dict[str, Played]]) -> list[str]:
-    """All that went wrong besides: what never happened, a daemon that stumbled, a second above the limit."""
+    """All that went wrong besides: what never happened, a daemon that stumbled, a minute above the limit."""
     said = []
     for number, played in enumerate(rounds, 1):
         for name, p in played.items():

@@ -11,6 +11,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from drivers.broker import BrokerChild
 from edge.clock import monotonic_ms
 from hil_tests.rig.daemon import Daemon
@@ -92,11 +94,13 @@ class Script:
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """What a script has shown: reaction times in s, the highest loads in % of rating, and whether all went well."""
+    """What a script has shown: reaction times in s, the highest 1-min means in % of rating, and how it went."""
 
     seconds: dict[str, float]
     loading_pct: float
     phase_pct: float
+    peak_pct: float
+    """The highest second's loading."""
     sound: bool
     """The daemon ran to the end, unless the script killed it, and has shown no traceback."""
     trouble: str
@@ -105,7 +109,7 @@ class Played:
 
     @property
     def below_limit(self) -> bool:
-        """Was no second above the limit, in total or on a phase?"""
+        """Was no minute above the limit, in total or on a phase?"""
         return max(self.loading_pct, self.phase_pct) <= LIMIT_PCT
 
 
@@ -167,6 +171,12 @@ def play_all(scripts: Iterable[Script], folder: Path, say: Say, seed: int = 1) -
         return {name: future.result() for name, future in futures.items()}
 
 
+def highest_minute(seconds: Sequence[float]) -> float:
+    """The highest mean of 60 seconds in a row; of all of them where they are fewer."""
+    window = min(len(seconds), 60)
+    return float(np.convolve(seconds, np.full(window, 1.0 / window), "valid").max())
+
+
 def _play(script: Script, place: Place, say: Say) -> Played:
     trouble = ""
     try:
@@ -177,8 +187,9 @@ def _play(script: Script, place: Place, say: Say) -> Played:
     history, words = place.area.history(), place.daemon.words()
     return Played(
         place.seconds,
+        highest_minute([second.loading_pct for second in history]),
+        highest_minute([second.phase_pct for second in history]),
         max(second.loading_pct for second in history),
-        max(second.phase_pct for second in history),
         place.daemon.process.poll() in (None, -9) and "Traceback" not in words,
         trouble,
         words,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 BACK_S = 60.0
 """Nothing that happens to a wire may keep the controller off it for longer once it is sound."""
 TIGHT = Community("tight", rating_kva=500, peak_kw=354.0, valley_kw=354.0, piles=16)
-"""Residents alone load this transformer to 74.5 %: a few cars fill it to the line."""
+"""Residents alone load this transformer to 74.5 %: a few cars fill it to the line, the others wait."""
 CARS_PCT, ROOM_PCT = 3.0, 10.0
 READS, READ_GAP_S = 3, 0.5
 POLL_S = 0.05
@@ -98,10 +98,10 @@ def play_broker_wire(place: Place, spoils: tuple[Spoil, ...]) -> None:
 
 
 def _give_room(place: Place) -> None:
-    """Residents take less: cars take more when control is what it was."""
+    """Residents take less: cars that wait are started when control is what it was."""
     before_pct = place.area.history()[-1].ev_pct
     since_ms = place.area.base_step(-ROOM_PCT)
-    place.time("more room is used", charges(before_pct + ROOM_PCT / 4), since_ms, BACK_S)
+    place.time("room is used", charges(before_pct + ROOM_PCT / 4), since_ms, BACK_S)
 
 
 def _await_more(place: Place, count: Callable[[], int], since_ms: int) -> None:
@@ -116,7 +116,7 @@ def _await_more(place: Place, count: Callable[[], int], since_ms: int) -> None:
 
 def scripts() -> list[Script]:
     """Both wires, each in two areas that play side by side: half of the faults for each."""
-    options = {"spoilt": True, "community": TIGHT}
+    options = {"spoilt": True, "community": TIGHT, "plugged": TIGHT.piles}
     wires = (("meter-wire", play_meter_wire, METER_SPOILS), ("broker-wire", play_broker_wire, BROKER_SPOILS))
     return [
         Script(f"{name}-{number}", partial(play, spoils=half), options)

@@ -55,18 +55,21 @@ def test_broker_wire_spoilt_is_used_again(played: dict[str, Played], name: str) 
 
 @pytest.mark.parametrize("area", AREAS)
 def test_wire_spoilt_nothing_above_the_limit(played: dict[str, Played], area: str) -> None:
-    """The cars fill the transformer to its line, and no second is above the limit, in total or on a phase."""
+    """The cars fill the transformer to its line, and no minute is above the limit, in total or on a phase.
+
+    Seconds may be: who is not heard cannot lower what was given before, and the residents' noise comes on top.
+    """
     one = played[area]
-    print(f"{area}: {one.loading_pct:.1f} % of rating, {one.phase_pct:.1f} % on a phase")
+    print(f"{area}: {one.loading_pct:.1f} % of rating, {one.phase_pct:.1f} % on a phase, a second {one.peak_pct:.1f} %")
     assert one.below_limit
-    assert one.loading_pct > 77
+    assert one.peak_pct > 77
 
 
 @pytest.mark.parametrize("area", AREAS)
 def test_wire_spoilt_control_comes_back(played: dict[str, Played], area: str) -> None:
     """After all faults, residents take less and cars take more: control is normal again."""
     assert played[area].trouble == ""
-    assert played[area].seconds["more room is used"] <= wires.BACK_S
+    assert played[area].seconds["room is used"] <= wires.BACK_S
 
 
 def test_wire_spoilt_the_daemon_lives(played: dict[str, Played]) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import pytest
+
 from hil_tests.rig.promises import PROMISES, rows, troubles
-from hil_tests.rig.stopwatch import Played
+from hil_tests.rig.stopwatch import Played, highest_minute
 
 ALL = {promise.name: promise.within_s for promise in PROMISES}
 
 
 def played(seconds: dict[str, float], **more: object) -> dict[str, Played]:
     """A round of one area that has shown these times."""
-    fields = {"loading_pct": 79.0, "phase_pct": 80.0, "sound": True, "trouble": "", "log": ""} | more
+    fields = {"loading_pct": 79.0, "phase_pct": 80.0, "peak_pct": 80.0, "sound": True, "trouble": "", "log": ""} | more
     return {"area": Played(seconds, **fields)}  # type: ignore[arg-type]
 
 
@@ -46,3 +48,9 @@ def test_the_residents_step_may_pass_the_limit() -> None:
     """In the area whose residents step up on purpose a load above the limit is no trouble."""
     (step,) = played(ALL, loading_pct=84.0).values()
     assert troubles([{"meter": step}]) == []
+
+
+def test_the_highest_minute_is_a_mean_of_sixty_seconds_in_a_row() -> None:
+    """Thirty seconds at 82 % between minutes at 78 % make a minute of 80 %; a shorter history is one mean."""
+    assert highest_minute([78.0] * 60 + [82.0] * 30 + [78.0] * 60) == pytest.approx(80.0)
+    assert highest_minute([78.0, 80.0]) == pytest.approx(79.0)

@@ -28,7 +28,7 @@ def _mosquitto(require: Callable[[str], None]) -> None:
 
 def measured(monkeypatch: pytest.MonkeyPatch, **more: float) -> None:
     """Let a round have shown these times, without playing it."""
-    played = Played(IN_TIME | more, 79.0, 79.0, sound=True, trouble="", log="")
+    played = Played(IN_TIME | more, 79.0, 79.0, 79.0, sound=True, trouble="", log="")
     monkeypatch.setattr(promises, "measure", lambda rounds, _folder, _say: [{"area": played}] * rounds)
 
 
