@@ -139,7 +139,8 @@ def test_the_journal_tells_every_tick() -> None:
     assert len(lines) == STEPS
     assert [line["now_ms"] for line in lines] == [(START_S + (k + 1) * CYCLE_S) * 1000 for k in range(STEPS)]
     assert sum(line["sent"] for line in lines) == done.counts["mqtt_setpoints"]
-    assert {line["mode"] for line in lines} == {"start-up", "normal"}
+    # Residents' ripple takes single readings over the limit: those are shed.
+    assert {line["mode"] for line in lines} - {"shed"} == {"start-up", "normal"}
     for line in lines:
         assert line["age_ms"] == 0
         assert line["s_va"] > 0

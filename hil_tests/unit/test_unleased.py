@@ -118,7 +118,7 @@ class Post:
 
     def tell(self, ma: int) -> list[Setpoint]:
         """One tick; what was due has left."""
-        due = self.fleet.due([Command("u", ma, 0, -1, True)])
+        due = self.fleet.due([Command("u", ma, 0, -1, True)], self.now_ms)
         for setpoint in due:
             self.fleet.sent(setpoint, self.now_ms)
         return due
