@@ -109,7 +109,7 @@ class Post:
     def say(self, seq: int = 0, allowed_ma: int = 0, **changes: Any) -> Post:  # noqa: ANN401 - fields of a state
         """Telemetry of now."""
         said = {
-            "charger": "u", "boot": 7, "tick_ms": self.now_ms, "epoch": 5 if seq else 0, "seq": seq, "plug": WAITING,
+            "charger": "u", "boot": 7, "tick_ms": self.now_ms, "epoch": 5, "seq": seq, "plug": WAITING,
             "ma": (0, 0, 0), "w": 0, "wh": 0, "allowed_ma": allowed_ma, "lease_ms": 0, "fallback_ma": 0,
             "max_ma": 32_000,
         }  # fmt: skip
