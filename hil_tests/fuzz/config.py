@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import random
     from pathlib import Path
 
-LONGEST = 4096
+LONGEST = 8192
 LINE_MAX = 1000
 """No complaint is longer than a person reads."""
 

@@ -221,8 +221,8 @@ CATALOGUE = (
     # ---------------------------------------------------------------------------------------------------- chargers
     Fault("charger_deaf", "C1", "charger", "A charger stays where it is, whatever it is told.", "桩不响应",
           (60, 500),
-          answer="Counts at its worst, and told 0 A, after three telegrams above what it was told; named.",
-          named=("deaf", "draws"), named_within_s=80, shows="told"),
+          answer="Counts at its worst, and told 0 A, after five telegrams above what it was told; named.",
+          named=("deaf", "draws"), named_within_s=130, shows="told"),
     Fault("charger_late", "C2", "charger", "A charger looks at what it is told 10-60 s later.", "桩执行迟缓",
           (60, 500), {"lag_s": Span(10, 60)},
           answer="Counts at what it had until telemetry shows the new; above 15 s it is isolated as deaf and named.",

@@ -101,18 +101,6 @@ def play(history: list[tuple[Snapshot, int]], state: control.State) -> list[tupl
 beginnings = st.sampled_from([control.start(), awake(-1000), awake(-1000, feeders=1), awake(-1000, feeders=2)])
 
 
-def believed(shot: Snapshot) -> bool:
-    """Does the reading show something wherever known, heard cars prove they draw: on each phase, and in total?"""
-    assert shot.meter is not None
-    heard = [(c.ma, shot.places[c.place]) for c in shot.chargers if not c.silent]
-    for p in range(3):
-        proven = sum(ma for ma, place in heard if place.known and place.phases >> p & 1)
-        if proven >= MIN_MA and shot.meter.ma[p] * 100 < proven:
-            return False
-    proven_va = sum(ma * place.lines for ma, place in heard) * MV // 1_000_000
-    return proven_va < 1000 or shot.meter.s_va * 100 >= proven_va
-
-
 def constraints(place: Place) -> list[int]:
     """What binds here: phases 0, 1, 2, the total 3, then three a feeder."""
     phases = [p for p in range(3) if place.phases >> p & 1]
@@ -185,7 +173,7 @@ def test_any_history_keeps_the_promises(history: list[tuple[Snapshot, int]], fir
     sample_ms = first.sample_ms
     seen: list[list[int]] = []
     for (shot, now_ms), commands in zip(history, play(history, first), strict=True):
-        new = shot.meter is not None and shot.meter.at_ms > sample_ms and believed(shot)
+        new = shot.meter is not None and shot.meter.at_ms > sample_ms
         if new:
             seen = [*(seen if now_ms - sample_ms <= 5000 else []), residents(shot)][-5:]
             sample_ms = now_ms
