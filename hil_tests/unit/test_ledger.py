@@ -280,3 +280,11 @@ def test_ledger_forgets_what_has_ended() -> None:
         wire.now_ms += 1000
         wire.tell(6000 + 1000 * (wire.now_ms // 1000 % 3))
     assert max(s.ma for s in wire.fleet.units["a"].sent) == 8000
+
+
+@pytest.mark.parametrize(
+    ("count", "slots", "most"), [(0, 4, 0), (1, 1, 1), (40, 1, 40), (40, 0, 40), (1, 4, 1), (2, 8, 2), (24, 5, 16)]
+)
+def test_worst_moment_of_turns(count: int, slots: int, most: int) -> None:
+    """Without turns all draw together; in turns never more than there are, and 24 in 5 turns are 16 at worst."""
+    assert ledger.at_once(count, slots) == most
