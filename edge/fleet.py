@@ -192,8 +192,11 @@ class Fleet:
             unit.steady_ms, unit.steady_ma = now_ms, ma
         unit.steady_ma = min(unit.steady_ma, ma)
         unit.state, unit.image = state, None
-        unit.sent = ledger.outstanding(unit.sent, state.epoch, state.seq, now_ms)
-        unit.late = ledger.lates(unit.late, state.epoch, state.seq, state.late_ma)
+        # A word of another run than the last setpoint went to disproves nothing: a controller that has started anew
+        # and heard nobody may use numbers that this charger has seen before.
+        past = (state.epoch, state.seq) if state.boot == unit.echo[0] else (-1, -1)
+        unit.sent = ledger.outstanding(unit.sent, *past, now_ms)
+        unit.late = ledger.lates(unit.late, *past, state.late_ma)
         self._mind_foreign(unit, state, known)
 
     def _mind_fallback(self, name: str, fallback_ma: int) -> None:

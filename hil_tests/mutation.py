@@ -76,9 +76,14 @@ def _function(name: str) -> str:
 
 
 def _side(diff: str, sign: str) -> str:
-    """The lines of a diff with this sign as one, without comments."""
+    """The lines of a diff with this sign as one."""
     lines = [line for line in diff.splitlines() if line.startswith(sign) and not line.startswith(sign * 3)]
-    return " ".join(" ".join(line[1:].partition("  # ")[0].split()) for line in lines)
+    return " ".join(plain(line[1:]) for line in lines)
+
+
+def plain(line: str) -> str:
+    """A line of code without its comment and with single spaces."""
+    return " ".join(line.partition("  # ")[0].split())
 
 
 # ---------------------------------------------------------------------------------------------------- constants

@@ -69,8 +69,8 @@ class ChargerMachine(RuleBasedStateMachine):
     def reboots(self) -> None:
         """Another run, its clock from the beginning: it stands at its fallback, whatever was before."""
         self.boot, self.now_ms = self.boot + 1, 1000
-        self.lease = leases.start(self.boot)
-        self.proofs_ms, self.seen = [], (0, 0)
+        self.lease = leases.start(self.boot, self.lease.epoch)
+        self.proofs_ms, self.seen = [], (self.seen[0], 0)
         assert self.out_ma() == self.fallback_ma, "I11: more than the fallback after a reboot"
 
     @rule(
@@ -173,9 +173,9 @@ class Pile:
         self.lease, _ = leases.accept(self.lease, asked(s), self.fallback_ma, 32_000, self.tick_ms(now_ms))
 
     def reboot(self, now_ms: int) -> None:
-        """Begin anew, the clock too."""
+        """Begin anew, the clock too; the newest epoch is kept."""
         self.boot, self.born_ms = self.boot + 1, now_ms
-        self.lease = leases.start(self.boot)
+        self.lease = leases.start(self.boot, self.lease.epoch)
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -183,13 +183,19 @@ class LedgerMachine(RuleBasedStateMachine):
 
     room_ma = 32_000
 
-    @initialize(fallback_ma=st.sampled_from([0, 6_000]), clocks=st.tuples(*[st.sampled_from([980, 1000, 1020])] * 2))
-    def begin(self, fallback_ma: int, clocks: tuple[int, int]) -> None:
-        """Chargers and controller have just been switched on."""
+    @initialize(
+        fallback_ma=st.sampled_from([0, 6_000]),
+        clocks=st.tuples(*[st.sampled_from([980, 1000, 1020])] * 2),
+        fenced=st.sampled_from([True, True, True, False]),
+    )
+    def begin(self, fallback_ma: int, clocks: tuple[int, int], fenced: bool) -> None:  # noqa: FBT001 - a played word
+        """Chargers and controller have just been switched on, and mostly both have echoed the first fence."""
         self.fallback_ma, self.now_ms = fallback_ma, 0
         self.piles = {name: Pile(name, fallback_ma, clock) for name, clock in zip("ab", clocks, strict=True)}
         self.start_controller()
         self.silent_until_ms = -1  # there was none before it
+        if fenced:
+            self.all_go_well(0)
 
     def start_controller(self) -> None:
         """A controller that knows nothing; it says nothing before one lease has passed."""
@@ -197,6 +203,8 @@ class LedgerMachine(RuleBasedStateMachine):
         rows = [ChargerConfig(name, 1, True, 32_000) for name in self.piles]
         self.fleet = Fleet(rows, charging, lambda _wish, now_ms: now_ms + 36_000_000)
         self.silent_until_ms, self.begun = self.now_ms + LEASE_END_MS, False
+        self.aside: set[str] = set(self.piles)
+        """Who was not known to have a car when somebody was raised last: what he takes by himself came on top."""
         self.last: dict[str, tuple[int, int]] = {}
 
     def view(self, name: str) -> Charger:
@@ -257,6 +265,17 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(name=names, ma=values)
     def all_goes_well(self, name: str, ma: int) -> None:
         """A round without any trouble: it speaks, is heard, is told, obeys, and says so."""
+        self.round(name, ma)
+
+    @rule(ma=values)
+    def all_go_well(self, ma: int) -> None:
+        """Both are fenced, and then told."""
+        for _ in range(2):
+            for name in self.piles:
+                self.round(name, ma)
+
+    def round(self, name: str, ma: int) -> None:
+        """It speaks, is heard, is told, and obeys, and says so."""
         pile = self.piles[name]
         pile.speak(self.now_ms)
         self.hear(pile.up[-1])
@@ -298,14 +317,16 @@ class LedgerMachine(RuleBasedStateMachine):
         if self.now_ms <= self.silent_until_ms:
             return False
         if not self.begun:
-            self.fleet.begin_epoch()
+            self.fleet.begin_epoch(self.now_ms)
             self.begun = True
         me = self.view(name)
         others_ma = sum(c.possible_ma for c in self.fleet.view(self.now_ms) if c.id != name)
         present_ma = min(me.set_ma, me.possible_ma)
         if ma > present_ma and (me.silent or max(ma, me.possible_ma) + others_ma > self.room_ma):
             ma = present_ma
-        due = self.fleet.due([Command(name, ma, 0, -1, True)])
+        elif ma > present_ma:
+            self.aside = {c.id for c in self.fleet.view(self.now_ms) if c.plug in (UNPLUGGED, FINISHED)}
+        due = self.fleet.due([Command(name, ma, 0, -1, True)], self.now_ms)
         for setpoint in due:
             self.check(setpoint)
             self.fleet.sent(setpoint, self.now_ms)
@@ -316,8 +337,11 @@ class LedgerMachine(RuleBasedStateMachine):
         """I8, I9 and I16: number, echo, lease and value of every setpoint that leaves."""
         assert (s.epoch, s.seq) > self.last.get(s.charger, (0, 0)), "I9: numbers go up"
         self.last[s.charger] = (s.epoch, s.seq)
+        if not s.lease_ms:
+            assert s.ma <= self.fallback_ma, "I9: a fence only takes"
+            return
         assert any((s.boot, s.tick_ms) == (u.boot, u.tick_ms) for u in self.piles[s.charger].up), "I8: no true echo"
-        assert 0 < s.lease_ms <= LEASE_MS, "I8: lease"
+        assert s.lease_ms <= LEASE_MS, "I8: lease"
         assert s.ma == 0 or MIN_MA <= s.ma <= 32_000, "I16"
 
     # ------------------------------------------------------------------------------------------------ what must hold
@@ -325,8 +349,8 @@ class LedgerMachine(RuleBasedStateMachine):
     def the_ledger_is_never_below_the_truth(self) -> None:
         """I1, I19: what is believed possible covers what each may draw; together they stay within what there is.
 
-        A car at its fallback that nobody has heard of yet is aside: it counts from its first telemetry on. So is the
-        minute after a start in which the controller says nothing.
+        A car at its fallback that nobody had heard of is aside: it counts from its first telemetry on, and in what is
+        given after that. So is the minute after a start in which the controller says nothing.
         """
         if self.now_ms < self.silent_until_ms:
             return
@@ -334,7 +358,8 @@ class LedgerMachine(RuleBasedStateMachine):
         for c in self.fleet.view(self.now_ms):
             pile = self.piles[c.id]
             may_ma = 0 if pile.plug == UNPLUGGED else pile.allowed_ma(self.now_ms)
-            unheard = c.plug in (UNPLUGGED, FINISHED) and may_ma <= self.fallback_ma
+            by_itself = may_ma <= self.fallback_ma
+            unheard = by_itself and c.plug in (UNPLUGGED, FINISHED)
             assert unheard or may_ma <= c.possible_ma, f"I1: {c.id} may draw {may_ma}, {c.possible_ma} believed"
-            total_ma += 0 if unheard else may_ma
+            total_ma += 0 if unheard or (by_itself and c.id in self.aside) else may_ma
         assert total_ma <= self.room_ma, f"I1: {total_ma} mA where there are {self.room_ma}"

@@ -131,6 +131,18 @@ def test_a_late_word_of_an_earlier_run_hides_no_living_lease() -> None:
     assert site.wait(62).say(boot=BOOT + 1).view().possible_ma == 0
 
 
+def test_a_late_word_from_before_an_outage_disproves_nothing() -> None:
+    """Charger and controller have started anew, epochs too: what the other run had accepted is not what was sent now."""
+    site = Site(epoch=1)
+    before = site.state(epoch=1, seq=1, boot=BOOT - 1)
+    site.wait(100).say()
+    assert [(s.epoch, s.seq, s.ma) for s in site.tell(16_000)] == [(1, 1, 16_000)]
+    site.fleet.hear([before], site.now_ms)
+    assert site.view().possible_ma == 16_000
+    assert site.wait(1).obeyed(ma=(0, 0, 0), allowed_ma=0).view().possible_ma == 0
+    assert site.wait(62).view().possible_ma == 0
+
+
 def test_a_plugged_car_counts_its_fallback_whatever_it_is_told() -> None:
     """Told 0 above a fallback of 10 A: late telemetry may hide the end of the lease, so 10 A count throughout."""
     site = Site(fallback_ma=10_000).say()
