@@ -6,12 +6,18 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from drivers.broker import find_mosquitto
 from hil_tests.upy.runner import PACKAGE, find_package
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+# The same inputs in every run; whoever hunts for others says --hypothesis-profile hunt.
+settings.register_profile("same", derandomize=True, database=None, print_blob=True)
+settings.register_profile("hunt", print_blob=True)
+settings.load_profile("same")
 
 REQUIRE_ENV = "TAIQU_REQUIRE"
 

@@ -17,6 +17,8 @@ DRAWS_MORE_MA, DRAWS_MORE_PART = 1500, 8
 TIMES, DEAF_TIMES = 3, 5
 """So many telegrams in a row must show it. One may have crossed with a setpoint; and who seems deaf may only have lost
 it: each telegram is answered with it again, so of 40 % lost messages five in a row are one in a hundred."""
+LASTS_MS = 10000
+"""And for so long: a car that comes down in small steps is told of at every one of them."""
 RELEASE_MS = 300000
 """Who has obeyed for so long after that is trusted again."""
 CUT_MA_MIN, CUT_PERMILLE = 10000, 30
@@ -37,6 +39,7 @@ Suspect = namedtuple(
         "count",  # how often in a row
         "heard_ms",  # the telegram that showed it last
         "isolated",
+        "since_ms",  # the telegram that showed it first
     ),
 )
 
@@ -119,9 +122,11 @@ def _next(old: Suspect | None, name: str, code: int, heard_ms: int, now_ms: int)
         return old if not old.isolated or now_ms - old.heard_ms < RELEASE_MS else None
     if old is not None and old.heard_ms == heard_ms:
         return old
-    count = 1 if old is None or old.code == LIES else old.count + 1
-    many = DEAF_TIMES if code == DEAF else TIMES
-    return Suspect(name, code, count, heard_ms, count >= many or (old is not None and old.isolated))
+    if old is None or old.code == LIES:
+        return Suspect(name, code, 1, heard_ms, old is not None and old.isolated, heard_ms)
+    count, many = old.count + 1, DEAF_TIMES if code == DEAF else TIMES
+    isolated = old.isolated or (count >= many and heard_ms - old.since_ms >= LASTS_MS)
+    return Suspect(name, code, count, heard_ms, isolated, old.since_ms)
 
 
 # ------------------------------------------------------------------------------------------------ at the meter
@@ -182,6 +187,6 @@ def _lies(suspects: tuple[Suspect, ...], cut: Cut, follows: bool) -> tuple[Suspe
     rest = [suspect for suspect in suspects if suspect.id != name]
     if not follows:
         count = old[0].count + 1 if old else 1
-        rest.append(Suspect(name, LIES, count, cut.at_ms, count >= TIMES))
+        rest.append(Suspect(name, LIES, count, cut.at_ms, count >= TIMES, cut.at_ms))
         rest.sort()
     return tuple(rest)

@@ -221,7 +221,7 @@ def test_after_midnight_is_late_and_not_early() -> None:
     assert (quantiles[0], quantiles[-1]) == (10 * 60, 12 * 60 + 30 + QUARTER_MIN)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200, deadline=None)
 @given(minutes=st.lists(st.integers(0, DAY_MIN - 1), min_size=1, max_size=40))
 def test_quantiles_are_in_order_and_inside_the_evening(minutes: list[int]) -> None:
     """Whenever cars came: quantiles never fall, the first and the last enclose exactly the quarters that had a car."""

@@ -37,7 +37,7 @@ def test_charger_that_disobeys_is_isolated_by_its_telegrams(row: Charger, code: 
 @pytest.mark.parametrize(("late_ms", "isolated"), [(14_999, []), (15_000, ["a"])])
 def test_charger_that_applies_late_has_fifteen_seconds(late_ms: int, isolated: list[str]) -> None:
     """Before that a telegram may show what was told before."""
-    assert obey.isolated(after([(DEAF_ROW, TOLD_MS + late_ms + k) for k in range(5)])) == isolated
+    assert obey.isolated(after([(DEAF_ROW, TOLD_MS + late_ms + 2500 * k) for k in range(5)])) == isolated
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,14 @@ def test_charger_that_obeys_as_well_as_it_can_is_left_alone(row: Charger) -> Non
 @pytest.mark.parametrize("row", [at("a", 16_000, ma=18_001), at("a", 8000, ma=9501)])
 def test_charger_that_draws_a_milliampere_too_much_is_found(row: Charger) -> None:
     """The tolerance to its last step."""
-    assert obey.isolated(after([(row, TOLD_MS + 20_000 + k * 1000) for k in range(3)])) == ["a"]
+    assert obey.isolated(after([(row, TOLD_MS + 20_000 + k * 5000) for k in range(3)])) == ["a"]
+
+
+@pytest.mark.parametrize(("lasts_ms", "isolated"), [(9999, []), (10_000, ["a"])])
+def test_car_that_comes_down_in_small_steps_has_ten_seconds(lasts_ms: int, isolated: list[str]) -> None:
+    """Each step is told of at once: many telegrams in a short time say no more than one."""
+    telegrams = [(DRAWS_ROW, TOLD_MS + 15_000 + k * 500) for k in range(12)]
+    assert obey.isolated(after([*telegrams, (DRAWS_ROW, TOLD_MS + 15_000 + lasts_ms)])) == isolated
 
 
 def test_one_lost_setpoint_is_no_deafness() -> None:
@@ -202,7 +209,7 @@ def tell(rows: tuple[Charger, ...], *ma: int) -> tuple[Command, ...]:
     return tuple(Command(c.id, each, FULL, -1, True) for c, each in zip(rows, ma, strict=True))
 
 
-WORN = obey.State((obey.Suspect("z", obey.LIES, 1, 7, False),), None, 2, ("z",), 5)
+WORN = obey.State((obey.Suspect("z", obey.LIES, 1, 7, False, 7),), None, 2, ("z",), 5)
 """A state in which each field says something."""
 
 
