@@ -308,8 +308,9 @@ def _cut(snapshot: Snapshot, commands: tuple[Command, ...], excess: list[int], l
     for k in range(len(commands)):
         charger, command = snapshot.chargers[k], commands[k]
         draws = 0 if charger.silent else charger.ma
-        if draws > command.ma and command.ma < charger.fallback_ma:
-            # It is at its fallback, which is too much here: told less, it stays there only as long as it is told.
+        if draws > command.ma and (command.ma < charger.fallback_ma or not command.ma):
+            # It is at its fallback, or in its turn, which is too much here: told less, it stays there only as long as
+            # it is told.
             out[k] = _renewed(command)
         if landing and draws > command.ma:
             _give(excess, bind[charger.place], lines[charger.place], draws - command.ma)
@@ -323,7 +324,7 @@ def _cut(snapshot: Snapshot, commands: tuple[Command, ...], excess: list[int], l
             if want <= 0 or have <= floor:
                 continue
             keep = max((have - want) // 1000 * 1000, floor)
-            renew = out[k].renew or keep < snapshot.chargers[k].fallback_ma
+            renew = out[k].renew or keep < snapshot.chargers[k].fallback_ma or not keep
             out[k] = _lower(out[k], keep, SHED, renew, where)
             row[0] = -out[k].ma
             _give(excess, bind[place], lines[place], have - out[k].ma)

@@ -49,7 +49,9 @@ Cut = namedtuple(
         "at_ms",  # when it was told
         "phase",
         "names",  # the chargers that were told less there, sorted
-        "ma",  # what they are to give back on that phase
+        "gives",  # what each of them is to give back on that phase
+        "ma",  # and all together
+        "least_ma",  # less than this cannot be told from residents
         "meter_ma",  # what flowed on it, by the meter
         "draw_ma",  # and by the chargers
         "all_ma",  # what all chargers drew, on all conductors together
@@ -139,12 +141,14 @@ def told(state: State, shown: Snapshot, commands: tuple[Command, ...], rated_ma:
     if not less:
         return state
     best, draw = None, proven_draw(shown)
+    least_ma = max(CUT_MA_MIN, rated_ma * CUT_PERMILLE // 1000)
     for p in PHASES:
-        rows = [k for k in less if _gives(shown, k, commands[k], p) > 0]
-        ma = sum([_gives(shown, k, commands[k], p) for k in rows])
-        if ma >= max(CUT_MA_MIN, rated_ma * CUT_PERMILLE // 1000) and (best is None or ma > best.ma):
-            names = tuple([shown.chargers[k].id for k in rows])
-            best = Cut(now_ms, p, names, ma, meter.ma[p], draw[p], draw[3])
+        gives = [(shown.chargers[k].id, _gives(shown, k, commands[k], p)) for k in less]
+        gives = [row for row in gives if row[1] > 0]
+        ma = sum([row[1] for row in gives])
+        if ma >= least_ma and (best is None or ma > best.ma):
+            names, each = tuple([row[0] for row in gives]), tuple([row[1] for row in gives])
+            best = Cut(now_ms, p, names, each, ma, least_ma, meter.ma[p], draw[p], draw[3])
     return State(state.suspects, best, state.misses, state.last, state.since_ms)
 
 
@@ -167,26 +171,36 @@ def seen(state: State, shown: Snapshot) -> State:
     if min(claimed, cut.all_ma - draw[3]) * 100 < cut.ma * CLAIMED_PERCENT:
         # Others were given more meanwhile, or the telegrams are late: nothing can be said.
         return State(state.suspects, None, state.misses, state.last, state.since_ms)
-    follows = (cut.meter_ma - meter.ma[cut.phase]) * 100 >= claimed * SEEN_PERCENT
-    suspects = state.suspects
-    if len(cut.names) == 1:
-        suspects = _lies(suspects, cut, follows)
+    sees = cut.meter_ma - meter.ma[cut.phase]
+    follows, alone = sees * 100 >= claimed * SEEN_PERCENT, len(cut.names) == 1
+    suspects = _lies(state.suspects, cut, claimed, claimed - sees) if follows or alone else state.suspects
     if follows:
         return State(suspects, None, 0, (), state.since_ms)
     # The same single charger again says nothing of the meter.
-    again = cut.names == state.last and len(cut.names) == 1
+    again = cut.names == state.last and alone
     return State(suspects, None, state.misses + (not again), cut.names, meter.at_ms)
 
 
-def _lies(suspects: tuple[Suspect, ...], cut: Cut, follows: bool) -> tuple[Suspect, ...]:
-    """A charger whose own cut the meter did not see is suspected of lying; one that was seen no longer is."""
-    name = cut.names[0]
-    old = [suspect for suspect in suspects if suspect.id == name]
-    if old and old[0].code != LIES:
-        return suspects
-    rest = [suspect for suspect in suspects if suspect.id != name]
-    if not follows:
-        count = old[0].count + 1 if old else 1
-        rest.append(Suspect(name, LIES, count, cut.at_ms, count >= TIMES, cut.at_ms))
-        rest.sort()
-    return tuple(rest)
+def _lies(suspects: tuple[Suspect, ...], cut: Cut, claimed_ma: int, missing_ma: int) -> tuple[Suspect, ...]:
+    """Who of a cut may have lied: whose share the meter misses. Whose share is there no longer is suspected.
+
+    Some that were cut together come under the same suspicion; only who stands out is isolated.
+    """
+    known = {suspect.id: suspect for suspect in suspects}
+    hit = []
+    for name, gives_ma in zip(cut.names, cut.gives):
+        old, own_ma = known.get(name), min(gives_ma, claimed_ma)
+        if gives_ma < cut.least_ma or (old is not None and old.code != LIES):
+            continue
+        if missing_ma * 100 > own_ma * (100 - SEEN_PERCENT):
+            hit.append(name)
+            was = old if old is not None else Suspect(name, LIES, 0, cut.at_ms, False, cut.at_ms)
+            known[name] = Suspect(name, LIES, was.count + 1, cut.at_ms, was.isolated, was.since_ms)
+        elif old is not None and missing_ma * 100 <= own_ma * SEEN_PERCENT:
+            del known[name]
+    most = max([known[name].count for name in hit], default=0)
+    first = [name for name in hit if known[name].count == most]
+    if most >= TIMES and len(first) == 1:
+        was = known[first[0]]
+        known[first[0]] = Suspect(was.id, LIES, most, was.heard_ms, True, was.since_ms)
+    return tuple([known[name] for name in sorted(known)])

@@ -63,6 +63,19 @@ def _charger_lies(world: World, strike: Strike) -> Generator[None]:
         yield from lasting()
 
 
+def _charger_claims(world: World, strike: Strike) -> Generator[None]:
+    rng = random.Random(strike.seed)
+    k = world.pick(rng)
+
+    def twist(state: ChargerState) -> ChargerState:
+        a, b, c = (min(ma, state.allowed_ma) for ma in state.ma)
+        return replace(state, ma=(a, b, c), w=(a + b + c) * int(VOLT) // 1000)
+
+    with world.wrong(k) as wrong:
+        wrong.stuck_a, wrong.twist = _stuck_a(world, k, rng), twist
+        yield from lasting()
+
+
 def _charger_reboots(world: World, strike: Strike) -> Generator[None]:
     k, every_s = world.pick(random.Random(strike.seed)), int(strike.params["every_s"])
     while True:
@@ -284,6 +297,7 @@ ACTS: dict[str, Callable[[World, Strike], Generator[None]]] = {
     "charger_rounds_up": _charger_rounds_up,
     "charger_lies_low": _charger_lies,
     "charger_lies_high": _charger_lies,
+    "charger_claims": _charger_claims,
     "charger_reboots": _charger_reboots,
     "charger_mute": _charger_mute,
     "charger_stranger": _charger_stranger,

@@ -40,6 +40,8 @@ class Wrongs:
 
     pilot_a: float | None = None
     """It allows this, whatever it was told."""
+    stuck_a: float | None = None
+    """Its contactor gives this, whatever it allows and says."""
     extra_a: float = 0.0
     """It allows so much more than it says."""
     lag_s: int = 0
@@ -88,6 +90,8 @@ class Piles(Chargers):
         for k, wrong in enumerate(self.wrong):
             if wrong.pilot_a is not None:
                 pilot[k] = wrong.pilot_a
+            elif wrong.stuck_a is not None:
+                pilot[k] = wrong.stuck_a
             elif wrong.extra_a and pilot[k] > 0.0:
                 pilot[k] += wrong.extra_a
             if wrong.swing_s and self.plant.second // wrong.swing_s % 2:

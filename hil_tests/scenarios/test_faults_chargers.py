@@ -38,6 +38,14 @@ def test_charger_lies_low_and_the_limit_holds() -> None:
     assert night.one.over_s <= 15
 
 
+def test_charger_claims_it_obeys_and_the_limit_holds() -> None:
+    """It says what it is told and draws on: others are cut for it. (It is named in test_loop_safety.py.)"""
+    night = Alone("charger_claims", 7)
+    assert night.at_work
+    assert night.one.over_s <= 15
+    assert night.accused <= {"lies"}
+
+
 def test_charger_lies_high_and_the_limit_holds() -> None:
     """It says four times what it draws: the meter is still believed."""
     night = Alone("charger_lies_high", 2)

@@ -188,7 +188,7 @@ class LedgerMachine(RuleBasedStateMachine):
         clocks=st.tuples(*[st.sampled_from([980, 1000, 1020])] * 2),
         fenced=st.sampled_from([True, True, True, False]),
     )
-    def begin(self, fallback_ma: int, clocks: tuple[int, int], fenced: bool) -> None:  # noqa: FBT001 - a played word
+    def begin(self, fallback_ma: int, clocks: tuple[int, int], fenced: bool) -> None:
         """Chargers and controller have just been switched on, and mostly both have echoed the first fence."""
         self.fallback_ma, self.now_ms = fallback_ma, 0
         self.piles = {name: Pile(name, fallback_ma, clock) for name, clock in zip("ab", clocks, strict=True)}

@@ -132,7 +132,7 @@ def test_a_late_word_of_an_earlier_run_hides_no_living_lease() -> None:
 
 
 def test_a_late_word_from_before_an_outage_disproves_nothing() -> None:
-    """Charger and controller have started anew, epochs too: what the other run had accepted is not what was sent now."""
+    """Charger and controller have started anew, epochs too: what the other run accepted is not what was sent."""
     site = Site(epoch=1)
     before = site.state(epoch=1, seq=1, boot=BOOT - 1)
     site.wait(100).say()

@@ -318,9 +318,13 @@ def test_overloaded_feeder_is_cut_although_the_transformers_meter_is_silent() ->
     assert sorted((c.ma, c.reason == SHED, c.renew) for c in out) == [(0, True, True)] * 3 + [(6000, False, False)]
 
 
-def test_a_car_at_a_fallback_that_is_too_much_is_told_less() -> None:
-    """Over the limit, control says 0 and the charger, its lease over, takes 6 A by itself: 0 is said until it obeys."""
-    row = at("a", 0, ma=6000, allowed_ma=6000, possible_ma=6000, fallback_ma=6000)
+@pytest.mark.parametrize("fallback_ma", [6000, 0])
+def test_a_car_at_a_fallback_that_is_too_much_is_told_less(fallback_ma: int) -> None:
+    """Over the limit, control says 0 and the charger, its lease over, takes 6 A by itself: 0 is said until it obeys.
+
+    With a fallback of 0 it has its turn.
+    """
+    row = at("a", 0, ma=6000, allowed_ma=6000, possible_ma=6000, fallback_ma=fallback_ma)
     command = Command("a", 0, SAFE, -1, False)
     state = normal()._replace(over_ms=90_000)
     _, (out,) = vet(state, snapshot((row,), meter(100_000, LIMIT_VA + 1000)), (command,), SETTINGS, 100_000)
@@ -716,14 +720,14 @@ def test_any_history_only_lowers(history: list[tuple[Snapshot, tuple[Command, ..
             present = min(c.set_ma, c.possible_ma)
             if state.mode in (STARTING, *watch.AT_FALLBACK):
                 assert got.ma <= min(max(c.set_ma, c.allowed_ma), c.fallback_ma)
-                assert not got.renew or got.ma < c.fallback_ma
+                assert not got.renew or got.ma < c.fallback_ma or got.ma == 0
             elif state.mode in (HOLDING, SHEDDING) or c.silent:
                 assert got.ma <= present
             on = shot.places[c.place].feeder
             if on >= 0 and shot.feeders[on].period_ms and state.mode != STARTING:
                 if state.feeders[on].mode in watch.AT_FALLBACK:
                     assert got.ma <= min(max(c.set_ma, c.allowed_ma), c.fallback_ma)
-                    assert not got.renew or got.ma < c.fallback_ma
+                    assert not got.renew or got.ma < c.fallback_ma or got.ma == 0
                 elif state.feeders[on].mode == HOLDING and state.mode not in watch.AT_FALLBACK:
                     # Where the whole area stands at its fallback, no lease keeps anybody below it.
                     assert got.ma <= present

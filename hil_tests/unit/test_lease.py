@@ -37,8 +37,10 @@ def changed(row: Setpoint, **changes: int) -> Setpoint:
 
 
 def test_starts_without_authority() -> None:
-    """A charger that has just started stands at its fallback."""
+    """A charger that has just started stands at its fallback; of before it keeps the epoch alone."""
     assert allowed_ma(start(7), FALLBACK, 0) == FALLBACK
+    assert start(7) == Lease(7, 0, 0, 0, 0)
+    assert start(7, 3) == Lease(7, 3, 0, 0, 0)
 
 
 def test_accepts_a_fresh_raise_and_counts_from_its_own_stamp() -> None:
@@ -237,6 +239,23 @@ def test_later_setpoint_replaces_the_late_fallback_and_one_without_takes_it_away
     assert second is not None
     assert second.from_ms - first.from_ms == 540_000
     assert late_of(RUNNING, changed(FRESH, seq=13), 0, 0, 0, NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("slots", "turn", "now_ms", "ma"),
+    [
+        (3, 1, 1_799_999, 0),
+        (3, 1, 1_800_000, FALLBACK),
+        (3, 1, 2_699_999, FALLBACK),
+        (3, 1, 2_700_000, 0),
+        (3, 4, 1_800_000, FALLBACK),
+        (1, 1, 0, FALLBACK),
+        (0, 1, 0, FALLBACK),
+    ],
+)
+def test_a_turn_begins_and_ends_on_the_millisecond(slots: int, turn: int, now_ms: int, ma: int) -> None:
+    """Of three turns the last is that of 1, from 30 to 45 minutes; with one turn or none it is always its own."""
+    assert alone_ma(None, FALLBACK, slots, turn, now_ms) == ma
 
 
 @given(st.integers(2, 8), st.integers(0, 65_535), st.integers(0, 1 << 40))

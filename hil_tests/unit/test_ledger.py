@@ -10,7 +10,18 @@ from hypothesis import strategies as st
 
 from edge.config import ChargerConfig, ChargingConfig
 from edge.core import lease, ledger
-from edge.core.ledger import FOREVER, Late, Sent, late_ma, late_window, lates, lease_end_ms, outstanding, possible_ma
+from edge.core.ledger import (
+    FOREVER,
+    Late,
+    Sent,
+    at_once,
+    late_ma,
+    late_window,
+    lates,
+    lease_end_ms,
+    outstanding,
+    possible_ma,
+)
 from edge.core.model import CHARGING, NEVER, Command
 from edge.fleet import Fleet
 from edge.late import Late as Window
@@ -20,7 +31,7 @@ NOW = 1_000_000
 RAISE = Sent(3, 11, 20_000, NOW + 1)
 
 
-@pytest.mark.parametrize(("lease_ms", "end_ms"), [(60_000, 62_200), (20_000, 21_400), (0, 1000)])
+@pytest.mark.parametrize(("lease_ms", "end_ms"), [(60_000, 62_200), (20_010, 21_410), (0, 1000)])
 def test_lease_end_covers_two_percent_of_drift_and_a_second(lease_ms: int, end_ms: int) -> None:
     """A lease counts as running until a clock 2 % slow, and a second more, must have ended it."""
     assert lease_end_ms(NOW, lease_ms) == NOW + end_ms
@@ -68,9 +79,31 @@ def test_possible(
     assert possible_ma(sent, plugged, silent, allowed, until_ms, measured, 6000, NOW) == most, why
 
 
+def test_silent_charger_without_a_fallback_counts_nothing_once_its_lease_is_over() -> None:
+    """Its allowance ends with its lease, and alone it takes nothing."""
+    assert possible_ma((), True, True, 16_000, NOW + 1, 16_000, 0, NOW) == 16_000
+    assert possible_ma((), True, True, 16_000, NOW, 16_000, 0, NOW) == 0
+
+
+@pytest.mark.parametrize("slots", [2, 3, 4, 7])
+def test_at_once_is_the_least_number_that_holds_the_worst_turn(slots: int) -> None:
+    """The mean, 4.5 standard deviations of the binomial and 2, rounded up once, by squares of whole numbers."""
+
+    def holds(most: int, count: int) -> bool:
+        above = slots * (most - 2) - count
+        return above >= 0 and 4 * above * above >= 81 * count * (slots - 1)
+
+    for count in range(400):
+        most = at_once(count, slots)
+        assert type(most) is int
+        assert most == count or (most < count and holds(most, count))
+        assert most == 0 or not holds(most - 1, count)
+    assert [at_once(count, k) for count in (0, 1, 9) for k in (0, 1)] == [0, 0, 1, 1, 9, 9]
+
+
 def test_late_window_is_as_wide_as_echo_and_drift_allow() -> None:
     """From a stamp 30 s old on a clock 2 % fast, to one of now on a clock 2 % slow, and a second more."""
-    assert late_window(NOW, 1000, 10_000) == (NOW - 30_600 + 980_000, NOW + 10_200_000 + 1000)
+    assert str(late_window(NOW, 1000, 10_000)) == str((NOW - 30_600 + 980_000, NOW + 10_200_000 + 1000))
 
 
 A, B = Late(3, 10, 6000, NOW, NOW + 100), Late(3, 11, 6000, NOW + 50, NOW + 200)
@@ -86,6 +119,7 @@ A, B = Late(3, 10, 6000, NOW, NOW + 100), Late(3, 11, 6000, NOW + 50, NOW + 200)
         (3, 11, 0, ()),
         (3, 12, 0, ()),
         (3, 9, 6000, (Late(3, 9, 6000, NEVER, FOREVER), A, B)),
+        (3, 9, 1, (Late(3, 9, 1, NEVER, FOREVER), A, B)),
         (3, 12, 6000, (Late(3, 12, 6000, NEVER, FOREVER),)),
         (4, 1, 6000, (Late(4, 1, 6000, NEVER, FOREVER),)),
         (3, 11, 10_000, (Late(3, 11, 10_000, NEVER, FOREVER),)),

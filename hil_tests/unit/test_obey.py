@@ -107,8 +107,11 @@ class Cutting:
         ma = (self.base_ma + drawn_ma, 300_000, 300_000)
         return snapshot(tuple(self.rows[k] for k in sorted(self.rows)), meter(self.now_ms, 400_000, ma))
 
-    def cut(self, *names: str, seen: bool = True, raised: int = 0, claims: bool = True) -> Cutting:
-        """Tell these cars 0 A; 12 s later judge. ``raised``: what others were given meanwhile, mA."""
+    def cut(self, *names: str, seen: bool = True, hides: str = "", raised: int = 0, claims: bool = True) -> Cutting:
+        """Tell these cars 0 A; 12 s later judge. ``raised``: what others were given meanwhile, mA.
+
+        Which the meter sees, or not, or all but of who ``hides``.
+        """
         drawn = sum(row.ma for row in self.rows.values())
         before = self.shot(drawn)
         commands = tuple(Command(c.id, 0 if c.id in names else c.set_ma, FULL, -1, True) for c in before.chargers)
@@ -122,7 +125,7 @@ class Cutting:
         self.state = obey.seen(self.state, self.shot(drawn))
         assert self.state == early
         self.now_ms += 1
-        left = drawn - (sum(rows[name].ma for name in names) if seen else 0) + raised
+        left = drawn - sum(rows[name].ma for name in names if seen and name != hides) + raised
         self.state = obey.seen(self.state, self.shot(left))
         self.rows = rows
         self.now_ms += 60_000
@@ -144,6 +147,58 @@ def test_charger_that_lies_low_is_isolated_after_three_cuts_the_meter_did_not_se
     assert obey.isolated(site.state) == ["a"]
     assert (site.state.misses, obey.unmoved(site.state)) == (1, False)
     assert "wrong phase" in reasons.OFFENCES[site.state.suspects[0].code][0]
+
+
+PAIR = obey.Cut(0, 0, ("a", "b"), (20_000, 10_000), 30_000, 10_000, 400_000, 100_000, 150_000)
+"""Two cars on phase A were to give 20 A and 10 A, and said that they did."""
+
+
+def suspects(missing_ma: int, cut: obey.Cut = PAIR, state: obey.State | None = None) -> dict[str, int]:
+    """How often each is suspected after a cut of which all was claimed and the meter missed so much."""
+    before = (state or obey.start())._replace(cut=cut)
+    after = judge(before, cut.draw_ma - cut.ma, cut.meter_ma - cut.ma + missing_ma)
+    return {s.id: s.count for s in after.suspects}
+
+
+def test_of_some_cut_together_whoever_the_meter_misses_is_suspected() -> None:
+    """More than seven tenths of a share missing may be that one; who gave less than can be told is left out."""
+    assert suspects(7000) == {}
+    assert suspects(7001) == {"b": 1}
+    assert suspects(14_000) == {"b": 1}
+    assert suspects(14_001) == {"a": 1, "b": 1}
+    assert suspects(14_001, PAIR._replace(least_ma=10_001)) == {"a": 1}
+    assert suspects(21_001) == {}  # hardly anything was seen: then it is the meter that is doubted
+
+
+def test_of_some_cut_together_whoever_the_meter_sees_is_cleared() -> None:
+    """Three tenths of a share missing is nothing; in between nothing is said."""
+    both = obey.start()._replace(suspects=tuple(obey.Suspect(k, obey.LIES, 2, 7, False, 7) for k in "ab"))
+    assert suspects(3000, state=both) == {}
+    assert suspects(3001, state=both) == {"b": 2}
+    assert suspects(6000, state=both) == {"b": 2}
+    assert suspects(6001, state=both) == {"a": 2, "b": 2}
+
+
+def test_charger_that_lies_is_found_among_those_cut_with_it() -> None:
+    """Three times with others each time: it stands out and is isolated, they are not."""
+    site = cutting()
+    site.rows |= {name: at(name, 48_000) for name in "abcd"}
+    for other in "bcd":
+        assert obey.isolated(site.state) == []
+        site.cut("a", other, hides="a")
+    assert obey.isolated(site.state) == ["a"]
+    assert {s.id: s.count for s in site.state.suspects} == {"a": 3, "b": 1, "c": 1, "d": 1}
+    assert site.cut("b", "c", "d").state.suspects == (obey.Suspect("a", obey.LIES, 3, 1_144_000, True, 1_000_000),)
+
+
+def test_charger_that_lies_always_with_the_same_other_is_not_told_from_it() -> None:
+    """Either may be it: none is isolated, until one of them is seen."""
+    site = cutting()
+    site.rows |= {name: at(name, 48_000) for name in "abcd"}
+    for _ in range(4):
+        site.cut("a", "b", hides="a")
+    assert obey.isolated(site.state) == []
+    assert obey.isolated(site.cut("b").cut("a", "b", hides="a").state) == ["a"]
 
 
 def test_one_cut_that_was_seen_ends_the_suspicion() -> None:
@@ -227,7 +282,7 @@ def test_cut_is_noted_on_its_phase_with_those_who_give(p: int) -> None:
     )
     shot = snapshot(rows, meter(1000, 400_000, (400_000 + p, 500_000 + p, 600_000 + p)))
     commands = tell(rows, 10_000, 6000, 16_000, 10_000, 0, 0)
-    cut = obey.Cut(9, p, ("a", "b"), 50_001, (p + 4) * 100_000 + p, 89_001, 139_001)
+    cut = obey.Cut(9, p, ("a", "b"), (50_000, 1), 50_001, 45_000, (p + 4) * 100_000 + p, 89_001, 139_001)
     assert obey.told(WORN, shot, commands, RATED_MA, 9) == WORN._replace(cut=cut)
 
 
@@ -241,7 +296,7 @@ def test_largest_cut_is_watched_and_of_equal_ones_the_first() -> None:
     assert (noted.phase, noted.ma) == (0, 60_000)
 
 
-BOTH = obey.Cut(0, 0, ("a", "b"), 50_000, 400_000, 100_000, 150_000)
+BOTH = obey.Cut(0, 0, ("a", "b"), (25_000, 25_000), 50_000, 45_000, 400_000, 100_000, 150_000)
 """Two cars on phase A were to give 50 A; the meter showed 400 A there, all cars together drew 150 A."""
 
 
