@@ -225,7 +225,7 @@ def test_cut_is_of_what_is_drawn() -> None:
     """A car that draws 1 mA of its 16 A can be cut; one that draws nothing, or is not heard, gives nothing."""
     rows = (at("a", 32_000, silent=True), at("b", 10_000), at("c", 16_000, ma=1), at("d", 16_000, ma=0))
     out = cut(rows, (32_000, 10_000, 16_000, 16_000), 900_000)
-    off = [told("b", 0, SHED, -1, False), told("c", 0, SHED, -1, False)]
+    off = [told("b", 0, SHED, -1), told("c", 0, SHED, -1)]
     assert same(out, [told("a", 32_000, renew=False), *off, told("d", 16_000, renew=False)])
 
 
@@ -252,7 +252,7 @@ def test_what_is_on_its_way_down_counts_on_each_conductor() -> None:
 def test_less_than_its_fallback_is_said_again_and_again(
     told_ma: int, drawn_ma: int, excess_ma: int, renew: bool
 ) -> None:
-    """Below the fallback of 6 A a setpoint has to be renewed, else its end would be a raise; all others need not."""
+    """Below the fallback of 6 A, and at 0, a setpoint has to be renewed: its end would be a raise. Others need not."""
     rows = (at("a", told_ma, ma=drawn_ma, fallback_ma=6000), at("b", 32_000))
     out = cut(rows, (told_ma, 32_000), excess_ma + (26_000 if told_ma == 10_000 else 0))
     assert out[0].renew == renew
