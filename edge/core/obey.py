@@ -194,8 +194,10 @@ def _lies(suspects: tuple[Suspect, ...], cut: Cut, claimed_ma: int, missing_ma: 
             continue
         if missing_ma * 100 > own_ma * (100 - SEEN_PERCENT):
             hit.append(name)
-            was = old if old is not None else Suspect(name, LIES, 0, cut.at_ms, False, cut.at_ms)
-            known[name] = Suspect(name, LIES, was.count + 1, cut.at_ms, was.isolated, was.since_ms)
+            count, isolated, since_ms = (
+                (0, False, cut.at_ms) if old is None else (old.count, old.isolated, old.since_ms)
+            )
+            known[name] = Suspect(name, LIES, count + 1, cut.at_ms, isolated, since_ms)
         elif old is not None and missing_ma * 100 <= own_ma * SEEN_PERCENT:
             del known[name]
     most = max([known[name].count for name in hit], default=0)

@@ -30,6 +30,7 @@ def test_charger_that_disobeys_is_isolated_by_its_telegrams(row: Charger, code: 
     telegrams = [(row, TOLD_MS + 15_000 + k * 5000) for k in range(times)]
     assert obey.isolated(after(telegrams[:-1])) == []
     assert obey.isolated(after([*telegrams[:-1], telegrams[-2]])) == []
+    assert obey.isolated(after([telegrams[0], *telegrams[:-1]])) == []
     state = after(telegrams)
     assert (obey.isolated(state), state.suspects[0].code) == (["a"], code)
 
@@ -167,6 +168,7 @@ def test_of_some_cut_together_whoever_the_meter_misses_is_suspected() -> None:
     assert suspects(14_000) == {"b": 1}
     assert suspects(14_001) == {"a": 1, "b": 1}
     assert suspects(14_001, PAIR._replace(least_ma=10_001)) == {"a": 1}
+    assert suspects(14_001, PAIR._replace(gives=(9999, 20_001))) == {"b": 1}
     assert suspects(21_001) == {}  # hardly anything was seen: then it is the meter that is doubted
 
 
