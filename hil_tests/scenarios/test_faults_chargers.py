@@ -39,7 +39,7 @@ def test_charger_lies_low_and_the_limit_holds() -> None:
 
 
 def test_charger_claims_it_obeys_and_the_limit_holds() -> None:
-    """It says what it is told and draws on: others are cut for it. How it is found: test_loop_safety.py, test_obey.py."""
+    """It says what it is told and draws on: others are cut. How it is found: test_loop_safety.py, test_obey.py."""
     night = Alone("charger_claims", 7)
     assert night.at_work
     assert night.one.over_s <= 15
