@@ -1,7 +1,6 @@
-"""What is known of every charger, latched once a tick, and what must be sent to it.
+"""All chargers of the area: latched once a tick, and what must be sent to them.
 
-Silence is not idleness: a charger that has not been heard counts at the most it might draw. A renewal answers
-telemetry, so that the lease counts from the charger's own fresh stamp.
+A renewal answers telemetry, so that the lease counts from the charger's own fresh stamp.
 
 Epochs fence two controllers. Who begins is the newest and tells every charger so with a *fence*: a setpoint without a
 lease, which can only lower, but whose epoch the charger keeps. Until a charger has echoed our epoch another controller
@@ -15,27 +14,18 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from edge.core import ledger
-from edge.core.model import CHARGING, FAULTED, FINISHED, MIN_MA, NEVER, UNPLUGGED, WAITING, Charger, Command, Place
+from edge.core.model import CHARGING, MIN_MA, NEVER, UNPLUGGED, WAITING, Charger, Command, Place
 from edge.late import FRESH_MS, Late, is_due
 from edge.planner import GO_MS, Proposal, Want
 from edge.ports import ChargerState, Message, Setpoint, Wish
 from edge.turns import in_turns
+from edge.unit import Unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from edge.config import ChargerConfig, ChargingConfig
 
-# Twice the heartbeat of the native dialect (20, 120, 300 s) and a little: after that a charger counts as silent.
-SILENT_MS = {CHARGING: 45_000, WAITING: 270_000, FINISHED: 270_000, UNPLUGGED: 650_000}
-SILENT_MS_MIN = 45_000
-SETTLE_MS = 60_000
-"""A charger is settled when for so long what it draws has not risen and what it was told has not changed, or not below
-what it draws. A car that nears its end is settled while its current falls."""
-SETTLE_MA = 500
-PROOF_MS = 5_000
-"""A car follows its pilot within 5 s."""
 EPOCH_STEP = 1 << 16
 """An epoch is a counter times this, plus a number of this run: two controllers never begin with the same."""
 EPOCH_JUMP_MAX = 1000
@@ -47,55 +37,8 @@ FENCES_MAX = 50
 """So many fences leave in a tick: each is answered, and the answers of 3000 chargers at once would be a flood."""
 FENCE_MS, FENCE_SILENT_MS = 10_000, 60_000
 """A fence that was not answered is sent again after so long; to who has not been heard lately, after so long."""
-OUTSTANDING_MAX = 8
 EXAMINED = 200
 """So many chargers a tick are examined whether they obey."""
-
-
-@dataclass(slots=True)
-class Unit:
-    """One registered charger: what it said last, what it was told, what is still on its way."""
-
-    config: ChargerConfig
-    state: ChargerState | None = None
-    heard_ms: int = NEVER
-    wish: Wish | None = None
-    depart_ms: int = NEVER
-    set_ma: int = 0
-    seq: int = 0
-    epoch: int = 0
-    """Its own epoch when it alone is ahead of the fleet: an odd charger is handled alone."""
-    told_ms: int = NEVER
-    """When it was told something else than before."""
-    fence_ms: int = NEVER
-    """When it was last told a fence of this epoch."""
-    echo: tuple[int, int] = (-1, -1)
-    """The telemetry stamp (boot, tick) that the last setpoint echoed."""
-    sent: tuple[ledger.Sent, ...] = ()
-    late: tuple[ledger.Late, ...] = ()
-    """The late fallbacks that it keeps or may be given by what is on its way."""
-    late_until_ms: int = NEVER
-    """When the last one it was told ends."""
-    turn_ma: int = 0
-    """What it may take in its turn, beyond what the image counts: all turns together are counted once."""
-    place: int = 0
-    steady_ms: int = NEVER
-    """Since when what it draws has not risen and what it was told has not mattered."""
-    steady_ma: int = 0
-    """The least it has drawn since then."""
-    start_ms: int = GO_MS
-    """The plan lets its car wait until then."""
-    missing_wh: int = 0
-    """What the plan expects not to be had of its request."""
-    at_once: bool = False
-    """Its resident asked to be charged at once, and may."""
-    granted: bool = False
-    """That was counted for this session."""
-    begun_ms: int = NEVER
-    """When its session began; NEVER without one."""
-    image: Charger | None = None
-    """What the last tick saw, while nothing has changed."""
-    image_until_ms: int = NEVER
 
 
 @dataclass(slots=True)
@@ -158,10 +101,17 @@ class Fleet:
                 self._hear_state(unit, message, now_ms)
 
     def _hear_state(self, unit: Unit, state: ChargerState, now_ms: int) -> None:
+        if unit.said_newer(state):
+            return
         known = unit.state
-        if known is not None and state.boot == known.boot and _age(state) < _age(known):
-            return  # overtaken by a newer one
         self._mind_fallback(unit.config.id, state.fallback_ma)
+        self._mind_session(unit, state, now_ms)
+        unit.hear(state, now_ms)
+        self._mind_foreign(unit, state, known)
+
+    def _mind_session(self, unit: Unit, state: ChargerState, now_ms: int) -> None:
+        """Has a car come, or gone?"""
+        known = unit.state
         if state.plug == UNPLUGGED:
             if known is not None and known.plug != UNPLUGGED:
                 unit.wish, unit.depart_ms, unit.at_once, unit.granted = None, NEVER, False, False
@@ -175,29 +125,6 @@ class Fleet:
             self.arrivals += known is not None
             self.news = True
             self._judge_now(unit)
-        if known is not None and state.boot != known.boot and known.lease_ms > 0:
-            # A reboot, or a late word of an earlier run: what the other run allowed may flow until its lease ends.
-            ends_ms = ledger.lease_end_ms(unit.heard_ms, known.lease_ms)
-            unit.sent = (ledger.Sent(known.epoch, known.seq, known.allowed_ma, ends_ms), *unit.sent)
-        if known is None or (state.boot, state.tick_ms) != (known.boot, known.tick_ms):
-            unit.heard_ms = now_ms  # the same stamp again is an echo of the past, not a sign of life
-        ma = max(state.ma)
-        lowered_to_what_it_draws = known is not None and ma <= state.allowed_ma < known.allowed_ma
-        if (
-            known is None
-            or (known.allowed_ma != state.allowed_ma and not lowered_to_what_it_draws)
-            or known.plug != state.plug
-            or ma > unit.steady_ma + SETTLE_MA
-        ):
-            unit.steady_ms, unit.steady_ma = now_ms, ma
-        unit.steady_ma = min(unit.steady_ma, ma)
-        unit.state, unit.image = state, None
-        # A word of another run than the last setpoint went to disproves nothing: a controller that has started anew
-        # and heard nobody may use numbers that this charger has seen before.
-        past = (state.epoch, state.seq) if state.boot == unit.echo[0] else (-1, -1)
-        unit.sent = ledger.outstanding(unit.sent, *past, now_ms)
-        unit.late = ledger.lates(unit.late, *past, state.late_ma)
-        self._mind_foreign(unit, state, known)
 
     def _mind_fallback(self, name: str, fallback_ma: int) -> None:
         """Less than planned is harmless; more breaks the arithmetic the area's safety rests on, and is named."""
@@ -275,89 +202,24 @@ class Fleet:
 
     def view(self, now_ms: int) -> tuple[Charger, ...]:
         """The latched image of every charger, sorted by id."""
+        late_begun = self.late is not None and self.late.begun
         images = tuple(
-            unit.image if unit.image is not None and now_ms < unit.image_until_ms else self._view(name, unit, now_ms)
-            for name, unit in self.units.items()
+            unit.image
+            if unit.image is not None and now_ms < unit.image_until_ms
+            else unit.look(now_ms, self._doubt_until_ms(unit), self.charging, late_begun=late_begun)
+            for unit in self.units.values()
         )
         if self.charging.fallback_slots < 2:
             return images
         turns_ma = [unit.turn_ma for unit in self.units.values()]
         return in_turns(images, turns_ma, self.places, self.charging.fallback_slots)
 
-    def _view(self, name: str, unit: Unit, now_ms: int) -> Charger:
-        config, state = unit.config, unit.state
-        doubt_ms = self._doubt_until_ms(unit)
-        if state is None:
-            fallback_ma = self.charging.fallback_ma
-            # It may keep a late fallback of an earlier controller.
-            alone_ma = max(fallback_ma, MIN_MA) if self.late is not None and self.late.begun else fallback_ma
-            fallback_ma, alone_ma, unit.turn_ma = self._turn(self.charging.fallback_slots, fallback_ma, alone_ma)
-            # What was told to one without a lease, by whomever, stands.
-            alone_ma = alone_ma if config.leased else config.max_ma
-            most = ledger.possible_ma(unit.sent, False, True, 0, NEVER, 0, alone_ma, now_ms)
-            return Charger(
-                name, unit.place, config.max_ma, fallback_ma, UNPLUGGED, 0, 0, unit.set_ma,
-                config.max_ma if now_ms < doubt_ms else most, True, False, 0, 0, NEVER, NEVER, False, 0,
-            )  # fmt: skip
-        silent_ms = unit.heard_ms + SILENT_MS.get(state.plug, SILENT_MS_MIN) + 1
-        silent = now_ms >= silent_ms
-        plugged = state.plug not in (UNPLUGGED, FINISHED, FAULTED)
-        # Whatever it claims, it cannot be more than its nameplate; what flows beyond that is in the base.
-        plate_ma = config.max_ma
-        ma, allowed_ma = min(max(state.ma), plate_ma), min(state.allowed_ma, plate_ma)
-        fallback_ma = min(state.fallback_ma, plate_ma)
-        until_ms = ledger.lease_end_ms(unit.heard_ms, state.lease_ms) if state.lease_ms > 0 else NEVER
-        until_ms = until_ms if config.leased else ledger.FOREVER
-        alone_ma = max(fallback_ma, min(ledger.late_ma(unit.late, now_ms), plate_ma))
-        fallback_ma, alone_ma, unit.turn_ma = self._turn(state.slots, fallback_ma, alone_ma)
-        if not (plugged or silent):
-            unit.turn_ma = 0
-        possible = ledger.possible_ma(unit.sent, plugged, silent, allowed_ma, until_ms, ma, alone_ma, now_ms)
-        # A draw above what it allows is falling: when no word has come since, it proves nothing of the present.
-        proof_ms = unit.heard_ms + PROOF_MS if ma > allowed_ma else 1 << 60
-        proven_ma = allowed_ma if now_ms >= proof_ms else ma
-        doubted = doubt_ms != NEVER and (not silent or now_ms < doubt_ms)
-        if doubted:
-            possible = plate_ma
-        # A setpoint whose lease is over is history: back to it leads a ramp, not a jump.
-        over = now_ms >= until_ms
-        set_ma = min(unit.set_ma, possible) if over else unit.set_ma
-        steady = not doubted and now_ms - unit.steady_ms >= SETTLE_MS
-        settled = steady and possible <= max(allowed_ma, set_ma, fallback_ma)
-        want_wh = self._want_wh(unit)
-        need_wh = want_wh - state.wh
-        image = Charger(
-            name, unit.place, min(plate_ma, state.max_ma), fallback_ma, state.plug, proven_ma, allowed_ma, set_ma,
-            possible, silent, settled, need_wh, need_wh - unit.missing_wh, unit.depart_ms, unit.start_ms, unit.at_once,
-            unit.wish.prio if unit.wish is not None else 0,
-        )  # fmt: skip
-        # It stays true until something is heard or told, or until one of these moments.
-        moments = [silent_ms, until_ms, doubt_ms, proof_ms, unit.steady_ms + SETTLE_MS]
-        moments += [sent.ends_ms for sent in unit.sent]
-        moments += [at for row in unit.late for at in (row.from_ms, row.to_ms)]
-        unit.image, unit.image_until_ms = image, min((at for at in moments if at > now_ms), default=1 << 60)
-        return image
-
-    def _turn(self, slots: int, fallback_ma: int, alone_ma: int) -> tuple[int, int, int]:
-        """(fallback to be told, what it takes alone at any time, what it takes alone in its turn), mA.
-
-        To tell a charger its fallback would be to end its turns: it is told 0, and left to itself.
-        """
-        if 1 < self.charging.fallback_slots <= slots:
-            return 0, 0, alone_ma
-        return fallback_ma, alone_ma, 0
-
-    def _want_wh(self, unit: Unit) -> int:
-        """What this session asked for, or what is assumed of who asked for nothing."""
-        asked = None if unit.wish is None else unit.wish.want_wh
-        return self.charging.default_want_wh if asked is None else asked
-
     def evidence(self, view: tuple[Charger, ...], turn: int) -> list[tuple[Charger, int, int]]:
         """What edge/core/obey.py judges: some chargers each tick, in turn, with when they were heard and told."""
         stride = 1 + len(view) // EXAMINED
         units = list(self.units.values())
         return [
-            (_as_said(view[k], units[k]), units[k].heard_ms, units[k].told_ms)
+            (units[k].as_said(view[k]), units[k].heard_ms, units[k].told_ms)
             for k in range(turn % stride, len(view), stride)
             if self._fenced(units[k])
         ]
@@ -369,7 +231,7 @@ class Fleet:
             state = unit.state
             if state is None or state.plug not in (WAITING, CHARGING):
                 continue
-            want_wh = self._want_wh(unit)
+            want_wh = unit.want_wh(self.charging.default_want_wh)
             max_ma = min(unit.config.max_ma, state.max_ma)
             if max_ma > 0:
                 running = unit.set_ma > 0 and want_wh > state.wh
@@ -407,7 +269,7 @@ class Fleet:
             unit = self.units[name]
             if unit.begun_ms == NEVER or unit.begun_ms > asked_ms:
                 continue
-            want_wh = self._want_wh(unit)
+            want_wh = unit.want_wh(self.charging.default_want_wh)
             missing_wh = max(round(want_wh - proposal.aim_wh[name]), 0)
             if (unit.start_ms, unit.missing_wh) != (start_ms, missing_wh):
                 unit.start_ms, unit.missing_wh, unit.image = start_ms, missing_wh, None
@@ -424,7 +286,7 @@ class Fleet:
             unit = self.units[command.id]
             state = unit.state
             if state is None or not self._fenced(unit):
-                deaf = state is None or now_ms - unit.heard_ms > SILENT_MS.get(state.plug, SILENT_MS_MIN)
+                deaf = now_ms >= unit.silent_ms
                 since_ms = now_ms - unit.fence_ms
                 if command.ma < unit.set_ma or since_ms >= (FENCE_SILENT_MS if deaf else FENCE_MS):
                     unfenced.append((deaf, unit.fence_ms, command.id, command.ma))
@@ -482,32 +344,7 @@ class Fleet:
 
     def sent(self, setpoint: Setpoint, now_ms: int) -> None:
         """Remember a setpoint that has left: it may flow from now on."""
-        unit = self.units[setpoint.charger]
-        if not setpoint.lease_ms:
-            # A fence adds nothing to what may flow.
-            unit.told_ms = now_ms
-            unit.set_ma, unit.seq, unit.fence_ms, unit.image = setpoint.ma, setpoint.seq, now_ms, None
-            return
-        drawn_ma = max(unit.state.ma) if unit.state is not None else 0
-        if setpoint.ma != unit.set_ma and not drawn_ma <= setpoint.ma < unit.set_ma:
-            unit.steady_ms = now_ms
-        if setpoint.ma != unit.set_ma:
-            unit.told_ms = now_ms
-        unit.set_ma, unit.seq, unit.image = setpoint.ma, setpoint.seq, None
-        unit.echo = (setpoint.boot, setpoint.tick_ms)
-        ends_ms = ledger.lease_end_ms(now_ms, setpoint.lease_ms) if unit.config.leased else ledger.FOREVER
-        entry = ledger.Sent(setpoint.epoch, setpoint.seq, setpoint.ma, ends_ms)
-        # An older one that is not above this one adds nothing: it ends earlier and is disproved earlier.
-        above = [s for s in unit.sent if s.ma > setpoint.ma and s.ends_ms > now_ms]
-        if len(above) >= OUTSTANDING_MAX:
-            # Bounded, and never forgetful: the oldest is folded into the next.
-            first, second = above[:2]
-            above[:2] = [ledger.Sent(second.epoch, second.seq, first.ma, second.ends_ms)]
-        unit.sent = (*above, entry)
-        if setpoint.late_until_s:
-            window = ledger.late_window(now_ms, setpoint.late_after_s, setpoint.late_until_s)
-            unit.late = _bounded((*unit.late, ledger.Late(setpoint.epoch, setpoint.seq, setpoint.late_ma, *window)))
-            unit.late_until_ms = unit.heard_ms + setpoint.late_until_s * 1000
+        self.units[setpoint.charger].remember(setpoint, now_ms)
 
 
 def place_of(config: ChargerConfig) -> Place:
@@ -515,20 +352,6 @@ def place_of(config: ChargerConfig) -> Place:
     return Place(
         config.phases, 3 if config.phase_known and config.phases == 7 else 1, config.phase_known, config.feeder
     )
-
-
-def _as_said(row: Charger, unit: Unit) -> Charger:
-    """With the current its last word gave, however old that is, and with all it may rightly take by itself.
-
-    In its turn, or on its late fallback, it obeys too.
-    """
-    if unit.state is None:
-        return row
-    ma = min(max(unit.state.ma), unit.config.max_ma)
-    alone_ma = min(max(unit.state.fallback_ma, unit.state.late_ma), unit.config.max_ma)
-    if ma == row.ma and alone_ma <= row.fallback_ma:
-        return row
-    return row._replace(ma=ma, fallback_ma=max(alone_ma, row.fallback_ma))
 
 
 def next_epoch(newest: int, number: int) -> int:
@@ -539,17 +362,3 @@ def next_epoch(newest: int, number: int) -> int:
 def near(epoch: int, own: int) -> bool:
     """Is an epoch so little ahead that one charger is enough to believe in it?"""
     return epoch // EPOCH_STEP <= own // EPOCH_STEP + EPOCH_JUMP_MAX
-
-
-def _bounded(rows: tuple[ledger.Late, ...]) -> tuple[ledger.Late, ...]:
-    """Not too many late fallbacks, and none forgotten: the two oldest become one that spans both."""
-    if len(rows) <= OUTSTANDING_MAX:
-        return rows
-    a, b = rows[:2]
-    both = ledger.Late(b.epoch, b.seq, max(a.ma, b.ma), min(a.from_ms, b.from_ms), max(a.to_ms, b.to_ms))
-    return (both, *rows[2:])
-
-
-def _age(state: ChargerState) -> tuple[int, int, int]:
-    """What orders the words of one run of a charger: its clock, and within a millisecond what it had accepted."""
-    return state.tick_ms, state.epoch, state.seq

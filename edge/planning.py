@@ -13,15 +13,16 @@ import threading
 import time
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Protocol
 
 from edge import config as cfg
 from edge import planner
 from edge.clock import monotonic_ms
+from edge.localtime import local_minute
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from multiprocessing.process import BaseProcess
     from zoneinfo import ZoneInfo
 
@@ -218,10 +219,21 @@ def slots_ahead(
     return tuple(slots)
 
 
-def local_minute(zone: ZoneInfo, wall_s: float) -> float:
-    """Minutes of the local day."""
-    local = datetime.fromtimestamp(wall_s, UTC).astimezone(zone)
-    return local.hour * 60 + local.minute + local.second / 60.0
+def skew_of(base: Sequence[int], recent_ma: Sequence[float]) -> tuple[int, ...]:
+    """Residents' load by phase, then by feeder and phase, in permille of an even third: as of late, or as it is.
+
+    ``base``: as it is, mA, with the sum of the phases as the fourth; ``recent_ma``: as of late, without that sum.
+    """
+    ma = recent_ma
+    if len(ma) != len(base) - 1:
+        ma = tuple(float(max(now, 0)) for now in (*base[:3], *base[4:]))
+    even = max(sum(ma[:3]) / 3.0, 1.0)
+    shares = [one * 1000.0 / even for one in ma]
+    for at in range(3, len(shares), 3):
+        # No feeder carries more than all residents together, however much of them solar power hides at noon.
+        behind = max(sum(shares[at : at + 3]) / 3000.0, 1.0)
+        shares[at : at + 3] = [share / behind for share in shares[at : at + 3]]
+    return tuple(int(share) for share in shares)
 
 
 def habits(config: cfg.AreaConfig, memory: Memory, minute: float, now_ms: int) -> planner.Habits:

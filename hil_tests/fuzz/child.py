@@ -11,7 +11,7 @@ import sys
 
 import atheris
 
-WATCHED = ("drivers", "edge.fleet", "edge.schema", "edge.config", "edge.core.trust", "tomllib")
+WATCHED = ("drivers", "edge.fleet", "edge.unit", "edge.schema", "edge.config", "edge.core.trust", "tomllib")
 """Whose branches guide the fuzzer: the decoders, and what stands behind them. All else runs at its own speed."""
 _own = random.Random()
 _sums = [0, 0, 0]

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from edge.clock import Moment
 from edge.journal import Journal
-from edge.loop import MODES, Controller
+from edge.loop import Controller
+from edge.report import MODES
 from hil_tests.rig import faults
 from hil_tests.rig.air import Air, Port
 from hil_tests.rig.dial import Dial

@@ -12,7 +12,7 @@ import pytest
 
 from edge.core import lease, ledger, watch
 from edge.fleet import Fleet
-from edge.loop import Controller
+from edge.voice import Voice
 from hil_tests.rig.campaign import outcome, play_night
 from hil_tests.rig.faults import CATALOGUE, WHOLE_NIGHT
 from hil_tests.rig.nemesis import ACTS
@@ -163,7 +163,7 @@ def _input_fails_the_tick(patch: pytest.MonkeyPatch) -> None:
 
 
 def _nothing_is_said(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Controller, "_say", lambda *_: None)
+    patch.setattr(Voice, "say", lambda *_: None)
 
 
 @pytest.mark.parametrize(

@@ -238,6 +238,6 @@ def test_host_dst_change_keeps_windows_by_the_clock_on_the_wall(day: str, minute
     controller = Yard(config).play(1).controller
     held = 0
     for minute in range(12 * 60):
-        controller.wall_s = evening_s + 60 * minute
+        controller.wall.wall_s = evening_s + 60 * minute
         held += controller._snapshot().limit_permille == 500
     assert held == minutes

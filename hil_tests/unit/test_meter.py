@@ -430,18 +430,10 @@ def test_a_meter_that_comes_and_goes_fills_no_log(tmp_path: Path, caplog: pytest
 
 def test_the_journal_names_the_feeder_and_says_a_reason_once(tmp_path: Path) -> None:
     """Phases of a feeder that take turns at being the fuller one are one reason."""
-    controller = Controller(small(tmp_path, 1, FEEDER), CountingMeter(), NoChargers(), Journal(None))
-    said = [controller._changed_reasons((Command("p1", 0, WAIT_ROOM, phase, True),)) for phase in (4, 5, 6, 4, -1, 4)]
+    report = Controller(small(tmp_path, 1, FEEDER), CountingMeter(), NoChargers(), Journal(None)).report
+    said = [report._changed_reasons((Command("p1", 0, WAIT_ROOM, phase, True),), 0) for phase in (4, 5, 6, 4, -1, 4)]
     north = [["p1", "wait_room_feeder north"]]
     assert said == [north, [], [], [], [["p1", "wait_room"]], north]
-
-
-def test_no_feeder_is_expected_to_carry_more_than_all_residents(tmp_path: Path) -> None:
-    """Solar power hides residents from the transformer's meter at noon; behind the feeder they are seen."""
-    controller = Controller(small(tmp_path, 1, FEEDER), CountingMeter(), NoChargers(), Journal(None))
-    controller.control = controller.control._replace(bases=((100, 100, 100, 300, 9000, 0, 0),))
-    controller.memory.recent_ma = (100.0, 100.0, 100.0, 6000.0, 2000.0, 1000.0)
-    assert controller._skew() == (1000, 1000, 1000, 2000, 666, 333)
 
 
 @pytest.mark.parametrize(("period_s", "samples"), [(1, 5), (4.5, 5), (5, 3), (10, 3)])

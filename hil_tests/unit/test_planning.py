@@ -21,7 +21,7 @@ from edge import config as cfg
 from edge.core.model import Place
 from edge.memory import DAY_ONE_ARRIVE_MIN, QUARTERS, Memory
 from edge.planner import Proposal, Slot, Want
-from edge.planning import SLOT_MS, SLOTS_MAX, USE, Beside, Inline, Question, answer, habits, slots_ahead
+from edge.planning import SLOT_MS, SLOTS_MAX, USE, Beside, Inline, Question, answer, habits, skew_of, slots_ahead
 from hil_tests.unit.given import FAR_MS, HOUR_MS, MV
 from hil_tests.unit.street import BERLIN, NOW_MS, SHANGHAI, area, clock
 
@@ -165,6 +165,18 @@ def test_skew_puts_residents_on_their_phases() -> None:
     assert skew[0] == pytest.approx(even[0] - third_ma / 2 * USE, abs=2.0)
     assert skew[2] == pytest.approx(even[2] + third_ma / 2 * USE, abs=2.0)
     assert (skew[1], skew[3]) == (even[1], even[3])
+
+
+def test_no_feeder_is_expected_to_carry_more_than_all_residents() -> None:
+    """Solar power hides residents from the transformer's meter at noon; behind the feeder they are seen."""
+    late_ma = (100.0, 100.0, 100.0, 6000.0, 2000.0, 1000.0)
+    assert skew_of((100, 100, 100, 300, 9000, 0, 0), late_ma) == (1000, 1000, 1000, 2000, 666, 333)
+
+
+def test_skew_is_as_it_is_until_something_is_known_of_late() -> None:
+    """Other feeders than those that were learned: the present base counts, and who feeds back has nothing."""
+    base = (300, 100, -50, 350, 200, 0, 0)
+    assert skew_of(base, (1.0, 2.0, 3.0)) == skew_of(base, ()) == (2250, 750, 0, 1500, 0, 0)
 
 
 def test_feeders_have_what_residents_behind_them_leave() -> None:
