@@ -33,7 +33,6 @@ _MODES_SAID = (
 HOUR_MS = 3_600_000
 ALARM_GAP_PERMILLE = 10
 """An alarm of load ends this far below the limit, so that it does not flicker."""
-OFTEN_SAID = "safe for the fourth time within an hour: the way back takes 10 min now. Look at the meter"
 NAMED = 5
 """So many chargers are named in a line."""
 
@@ -96,7 +95,8 @@ class Report:
         level = logging.WARNING if seen.mode in (watch.SAFING, watch.LATCHED) else logging.INFO
         self.voice.say(f"mode {feeder}", name + _MODES_SAID[seen.mode], level)
         if seen.mode in watch.AT_FALLBACK and watch.often(seen, now_ms):
-            self.voice.warn(f"often {feeder}", f"{name}{watch.OFTEN} times in safe within an hour: {OFTEN_SAID}")
+            text = f"{name}{watch.OFTEN} times in safe within an hour, the way back takes 10 min now: look at the meter"
+            self.voice.warn(f"often {feeder}", text)
         code = seen.trust.doubt
         topic = f"doubt {feeder}"
         if code == trust.FROZEN and seen.mode == watch.NORMAL:

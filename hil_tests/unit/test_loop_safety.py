@@ -148,13 +148,13 @@ def test_safe_for_the_fourth_time_in_an_hour_is_an_alarm(caplog: pytest.LogCaptu
     street.controller.gauge.meter = meter
     with caplog.at_level("INFO", logger="taiqu"):
         for k in range(4):
-            assert said(caplog, "safe for the fourth time within an hour") == 0
+            assert said(caplog, "4 times in safe within an hour") == 0
             meter.wrong = True
             street.play(15)
             meter.wrong = False
             street.play(300)
             assert street.controller.guard is not None
             assert (street.controller.guard.mode == watch.NORMAL) == (k < 3)
-        assert said(caplog, "safe for the fourth time within an hour") == 1
+        assert said(caplog, "4 times in safe within an hour") == 1
         street.play(330)
         assert street.controller.guard.mode == watch.NORMAL
