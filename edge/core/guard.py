@@ -42,7 +42,8 @@ from edge.core.watch import (
 
 HOT_ZERO_MS = 10000
 LAND_MS = 10000
-"""What was taken back counts as gone for so long; what still flows then is not coming back by itself."""
+"""What was taken back counts as gone for so long after the load last rose; what still flows then does not come back by
+itself."""
 
 
 def vet(state: State, shown: Snapshot, commands: tuple[Command, ...], settings: Settings) -> tuple[Command, ...]:
@@ -271,13 +272,13 @@ def _shed(state: State, shown: Snapshot, commands: tuple[Command, ...], settings
         if hot_long(state) and state.seen_ms - state.hot_ms > HOT_ZERO_MS:
             return tuple([_lower(c, 0, SHED, c.renew) for c in commands])
         _excess(shown, settings, excess)
-        cut, landing = True, state.seen_ms - state.over_ms < LAND_MS
+        cut, landing = True, state.seen_ms - state.peak_ms < LAND_MS
     for k, watch in enumerate(state.feeders):
         if over_long(watch):
             commands = _no_raise(shown, commands, SHED, k)
             if watch.new:
                 _feeder_excess(shown, k, excess)
-                cut, landing = True, landing and watch.seen_ms - watch.over_ms < LAND_MS
+                cut, landing = True, landing and watch.seen_ms - watch.peak_ms < LAND_MS
     return _cut(shown, commands, excess, landing) if cut else commands
 
 

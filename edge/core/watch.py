@@ -23,6 +23,10 @@ NOMINAL_V = 220
 OVER_MS = 3000
 HOT_PERMILLE = 900
 HOT_GAP_MS = 1000
+RISE_PERMILLE = 10
+"""So much more load is news, and not its ripple."""
+FEEDER_LIMITS = 1000, 1 << 40
+"""A feeder is over its limit in permille of it; there is no more than that."""
 RECOVER_SAMPLES = 10
 RECOVER_MS = 30000
 OFTEN = 4
@@ -45,6 +49,8 @@ State = namedtuple(
         "safe_ms",  # when there was last reason to be in SAFE
         "over_ms",  # since when the transformer is over the limit, or NEVER
         "hot_ms",  # since when it is over 90 %, or NEVER
+        "peak",  # the load since it is over the limit, in permille of what may flow, as it was when it last rose by 1 %
+        "peak_ms",  # and when that was
         "entries",  # when it last went to SAFE, newest last
         "seen_ms",  # what was last seen of the load, by the time it was asked for
         "new",  # was it seen in this tick?
@@ -60,12 +66,14 @@ def start(now_ms: int, identity: str = "", feeders: tuple[str, ...] = ()) -> Sta
     ``identity`` is the serial number the transformer's meter must have, ``feeders`` those of the feeders' own.
     """
     watches = tuple([unproven(now_ms, own) for own in feeders])
-    return State(STARTING, now_ms, NEVER, 0, NEVER, NEVER, NEVER, (), NEVER, False, trust.start(identity), watches)
+    seen = trust.start(identity)
+    return State(STARTING, now_ms, NEVER, 0, NEVER, NEVER, NEVER, 0, NEVER, (), NEVER, False, seen, watches)
 
 
 def unproven(now_ms: int, identity: str = "") -> State:
     """A feeder of which nothing is known yet: its chargers stay at their fallback until its meter has proved itself."""
-    return State(SAFING, now_ms, NEVER, 0, now_ms, NEVER, NEVER, (), NEVER, False, trust.start(identity), ())
+    seen = trust.start(identity)
+    return State(SAFING, now_ms, NEVER, 0, now_ms, NEVER, NEVER, 0, NEVER, (), NEVER, False, seen, ())
 
 
 def look(
@@ -82,8 +90,7 @@ def look(
     seen = trust.unmoved(seen) if unmoved else seen
     good, new = seen.good, _is_news(state, seen)
     news_ms = seen.at_ms if new else NEVER
-    over = new and _above(good, settings, limit)
-    hot = new and _above(good, settings, max(limit, HOT_PERMILLE))
+    load, limits = _load(good, settings) if new else 0, (limit, max(limit, HOT_PERMILLE))
     watches, feeders = [], []
     for k, feeder in enumerate(snapshot.feeders):
         old = state.feeders[k] if k < len(state.feeders) else unproven(now_ms)
@@ -95,12 +102,13 @@ def look(
             at_ms, flows = own.at_ms, feeder_flow(shown, draw, k)
         elif feeder.period_ms and own.doubt == FINE and old.mode not in AT_FALLBACK:
             at_ms = NEVER  # its own meter has the word, as long as it is believed and not silent
-        watches.append(_judge(old, own, at_ms, max(flows) > feeder.limit_ma, False, period_ms, (), now_ms))
+        flow = _permille(max(flows), feeder.limit_ma)
+        watches.append(_judge(old, own, at_ms, flow, FEEDER_LIMITS, period_ms, (), now_ms))
         feeders.append(shown)
     shot = Snapshot(
         good if meter is not None else None, snapshot.limit_permille, snapshot.places, tuple(feeders), snapshot.chargers
     )
-    return _judge(state, seen, news_ms, over, hot, settings.period_ms, tuple(watches), now_ms), shot
+    return _judge(state, seen, news_ms, load, limits, settings.period_ms, tuple(watches), now_ms), shot
 
 
 def _is_news(state: State, seen: Trust) -> bool:
@@ -168,25 +176,35 @@ def _judge(
     state: State,
     seen: Trust,
     at_ms: int,
-    over: bool,
-    hot: bool,
+    load: int,
+    limits: tuple[int, int],
     period_ms: int,
     feeders: tuple[State, ...],
     now_ms: int,
 ) -> State:
-    """One meter's next state: from its age, the time since the start, and what was seen of the load at ``at_ms``."""
+    """One meter's next state: from its age, the time since the start, and what was seen of the load at ``at_ms``.
+
+    ``load`` in permille, rounded up; ``limits``: above the first it is over, above the second it is hot.
+    """
     fresh, seen_ms, over_ms, hot_ms = state.fresh, state.seen_ms, state.over_ms, state.hot_ms
-    safe_ms, entries = state.safe_ms, state.entries
+    peak, peak_ms, safe_ms, entries = state.peak, state.peak_ms, state.safe_ms, state.entries
+    hold_ms, safe_after_ms = max(HOLD_MS, HOLD_PERIODS * period_ms), max(SAFE_MS, SAFE_PERIODS * period_ms)
     sample_ms = max(state.sample_ms, seen.at_ms) if seen.doubt in (FINE, FROZEN) else state.sample_ms
     new = at_ms != NEVER
     if _is_news(state, seen):
-        fresh += 1
+        # What came in a row has no gap in which nothing was to be raised.
+        fresh = fresh + 1 if sample_ms - state.sample_ms <= hold_ms else 1
     if new:
-        seen_ms, over_ms, hot_ms = at_ms, _since(over_ms, over, at_ms), _since(hot_ms, hot, at_ms)
+        over = load > limits[0]
+        if not over:
+            peak, peak_ms = 0, NEVER
+        elif load >= peak + RISE_PERMILLE:
+            peak, peak_ms = load, at_ms
+        seen_ms, over_ms, hot_ms = at_ms, _since(over_ms, over, at_ms), _since(hot_ms, load > limits[1], at_ms)
     age_ms = now_ms - sample_ms
     frozen_ms = sample_ms - seen.good.at_ms if seen.doubt == FROZEN else 0
-    hold = age_ms > max(HOLD_MS, HOLD_PERIODS * period_ms) or frozen_ms > max(FROZEN_HOLD_MS, HOLD_PERIODS * period_ms)
-    safe = age_ms > max(SAFE_MS, SAFE_PERIODS * period_ms) or frozen_ms > max(FROZEN_SAFE_MS, SAFE_PERIODS * period_ms)
+    hold = age_ms > hold_ms or frozen_ms > max(FROZEN_HOLD_MS, HOLD_PERIODS * period_ms)
+    safe = age_ms > safe_after_ms or frozen_ms > max(FROZEN_SAFE_MS, SAFE_PERIODS * period_ms)
     safe = safe or seen.doubt == COUNTER
     if hold or safe:
         fresh = 0
@@ -197,7 +215,10 @@ def _judge(
         entries = (entries + (now_ms,))[-OFTEN:]
     if mode in (NORMAL, HOLDING) and (_lasts(over_ms, seen_ms, OVER_MS) or _lasts(hot_ms, seen_ms, HOT_GAP_MS)):
         mode = SHEDDING
-    return State(mode, state.boot_ms, sample_ms, fresh, safe_ms, over_ms, hot_ms, entries, seen_ms, new, seen, feeders)
+    return State(
+        mode, state.boot_ms, sample_ms, fresh, safe_ms, over_ms, hot_ms, peak, peak_ms, entries, seen_ms, new, seen,
+        feeders,
+    )  # fmt: skip
 
 
 def _mode(state: State, fresh: int, hold: bool, safe: bool, now_ms: int) -> int:
@@ -219,7 +240,11 @@ def _since(since_ms: int, holds: bool, now_ms: int) -> int:
     return now_ms if since_ms == NEVER else since_ms
 
 
-def _above(meter: Meter, settings: Settings, permille: int) -> bool:
-    """Is S, or the worst phase's current, above this share of its rating? Export is no reason to cut cars."""
-    total: bool = meter.s_va * 1000 > settings.rated_va * permille
-    return total or max(meter.ma) * 1000 > int(settings.rated_ma) * permille
+def _load(meter: Meter, settings: Settings) -> int:
+    """The load in permille of the rating, rounded up: S, or the worst phase. Export is no reason to cut cars."""
+    return max(_permille(meter.s_va, settings.rated_va), _permille(max(meter.ma), settings.rated_ma))
+
+
+def _permille(part: int, whole: int) -> int:
+    """Rounded up, so that it is above a limit in whole permille exactly when the part is."""
+    return -(-part * 1000 // max(whole, 1))

@@ -55,7 +55,9 @@ def wish(c: Charger, ma: int) -> Command:
 
 def normal(now_ms: int = 100_000) -> watch.State:
     """A guard with authority over an area of two feeders, its last reading a moment ago."""
-    plain = watch.State(watch.NORMAL, 0, now_ms - 1000, 20, NEVER, NEVER, NEVER, (), NEVER, False, trust.start(), ())
+    plain = watch.State(
+        watch.NORMAL, 0, now_ms - 1000, 20, NEVER, NEVER, NEVER, 0, NEVER, (), NEVER, False, trust.start(), ()
+    )
     return plain._replace(feeders=(plain, plain))
 
 

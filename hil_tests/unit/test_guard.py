@@ -815,7 +815,7 @@ def test_bad_input_never_raises_an_exception(
 def test_lowering_passes_in_every_state(mode: int) -> None:
     """Whatever state the guard is in, zero is sent as zero."""
     row = at("a", 32_000, fallback_ma=6000)
-    state = watch.State(mode, 0, 99_000, 20, 99_000, NEVER, NEVER, (), NEVER, False, trust.start(), ())
+    state = watch.State(mode, 0, 99_000, 20, 99_000, NEVER, NEVER, 0, NEVER, (), NEVER, False, trust.start(), ())
     now_ms = {HOLDING: 105_000}.get(mode, 100_000)
     reading = None if mode == HOLDING else meter(100_000, 300_000)
     got, out = vet(state, snapshot((change(row, set_ma=32_000),), reading), (wish(row, 0),), SETTINGS, now_ms)

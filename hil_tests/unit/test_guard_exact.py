@@ -311,12 +311,13 @@ def test_feeder_over_its_limit_cuts_nobody_elsewhere() -> None:
     [(None, 9999, True), (None, 10_000, False), (9999, 9999, True), (9999, 10_000, False), (10_000, 9999, False)],
 )
 def test_what_is_on_its_way_down_counts_for_ten_seconds(total_ms: int | None, feeder_ms: int, lands: bool) -> None:
-    """A car was told 0 A and draws on: until one of both has been over for 10 s nobody else is cut."""
+    """A car was told 0 A and draws on: until one of both has not risen for 10 s while over nobody else is cut."""
     rows = (at("a", 0, ma=16_000, feeder=0), at("b", 16_000, feeder=0))
     state = normal()
     if total_ms is not None:
-        state = state._replace(mode=watch.SHEDDING, over_ms=100_000 - total_ms, seen_ms=100_000, new=True)
-    over = normal()._replace(over_ms=100_000 - feeder_ms, seen_ms=100_000, new=True)
+        state = state._replace(mode=watch.SHEDDING, over_ms=80_000, peak_ms=100_000 - total_ms)
+        state = state._replace(seen_ms=100_000, new=True)
+    over = normal()._replace(over_ms=80_000, peak_ms=100_000 - feeder_ms, seen_ms=100_000, new=True)
     shot = snapshot(rows, meter(100_000, 801_000, (100_000,) * 3), feeders=(feeder(24_000),))
     out = vet(state._replace(feeders=(over,)), shot, 0, 16_000)
     assert (out[1].ma == 16_000) == lands

@@ -13,8 +13,10 @@ from hil_tests.unit.given import MV, SETTINGS, at, meter, normal, snapshot
 def test_start_knows_nothing_and_allows_nothing() -> None:
     """Field by field: no authority, no reading, no overload; whose meter is named must be that one."""
     nobody, own = (trust.Trust(None, NEVER, trust.FINE, -1, name) for name in ("", "9"))
-    feeders = tuple(State(SAFING, 7, NEVER, 0, 7, NEVER, NEVER, (), NEVER, False, seen, ()) for seen in (nobody, own))
-    assert watch.start(7) == State(STARTING, 7, NEVER, 0, NEVER, NEVER, NEVER, (), NEVER, False, nobody, ())
+    feeders = tuple(
+        State(SAFING, 7, NEVER, 0, 7, NEVER, NEVER, 0, NEVER, (), NEVER, False, seen, ()) for seen in (nobody, own)
+    )
+    assert watch.start(7) == State(STARTING, 7, NEVER, 0, NEVER, NEVER, NEVER, 0, NEVER, (), NEVER, False, nobody, ())
     assert watch.start(7, "9", ("", "9")) == watch.start(7)._replace(trust=own, feeders=feeders)
     seen, _ = watch.look(watch.start(7), snapshot((), None, feeders=(Feeder(1, None, 1000),)), SETTINGS, 7)
     assert seen.feeders == feeders[:1]
@@ -87,8 +89,9 @@ def test_over_and_hot_begin_one_step_above_their_line(s_va: int, ma: int, limit:
 
 READ = meter(99_000)
 WORN = State(
-    NORMAL, 1, 99_000, 20, 5, NEVER, NEVER, (3,), 99_000, True, trust.Trust(READ, 99_000, trust.FINE, -1, ""), ()
-)
+    NORMAL, 1, 99_000, 20, 5, NEVER, NEVER, 0, NEVER, (3,), 99_000, True,
+    trust.Trust(READ, 99_000, trust.FINE, -1, ""), (),
+)  # fmt: skip
 """A second after a reading; each field says something."""
 
 
@@ -105,7 +108,14 @@ def test_reading_moves_what_it_shows_and_nothing_else() -> None:
     after = look(WORN, 100_400, over)
     believed = trust.Trust(over, 100_000, trust.FINE, -1, "")
     assert after == WORN._replace(
-        sample_ms=100_000, fresh=21, over_ms=100_000, hot_ms=100_000, seen_ms=100_000, trust=believed
+        sample_ms=100_000,
+        fresh=21,
+        over_ms=100_000,
+        hot_ms=100_000,
+        peak=920,
+        peak_ms=100_000,
+        seen_ms=100_000,
+        trust=believed,
     )
     again = look(after, 100_900, over)
     assert again == after._replace(new=False)
@@ -113,6 +123,33 @@ def test_reading_moves_what_it_shows_and_nothing_else() -> None:
     assert (later.mode, later.over_ms, later.hot_ms, later.fresh, later.new) == (SHEDDING, 100_000, 100_000, 22, True)
     below = look(later, 102_000, meter(102_000, 700_000))
     assert below == WORN._replace(sample_ms=102_000, fresh=23, seen_ms=102_000, trust=below.trust)
+
+
+def test_load_that_rises_by_a_hundredth_while_over_is_news() -> None:
+    """From then on what is taken back has its time to land; ripple, and what goes down, is none."""
+    state, seen = WORN, []
+    for k, ma in enumerate((801, 810, 811, 805, 821, 799, 802)):
+        state = look(state, 100_000 + k * 1000, meter(100_000 + k * 1000, ma * 990, (ma * 1500,) * 3))
+        seen.append((state.peak, state.peak_ms))
+    first, second, third = (801, 100_000), (811, 102_000), (821, 104_000)
+    assert seen == [first, first, second, second, third, (0, NEVER), (802, 106_000)]
+
+
+def test_load_of_a_feeder_is_in_permille_of_its_limit() -> None:
+    """Rounded up: a milliampere above is over, and however much it is, nothing is hot."""
+    for ma, peak in ((5000, 0), (5001, 1001), (20_000, 4000)):
+        shown = meter(100_000, 3 * ma * 220 // 1000, (ma,) * 3)
+        shot = snapshot((), meter(100_000), feeders=(Feeder(5000, shown, 1000),))
+        ready = normal()._replace(feeders=(normal(),))
+        state, _ = watch.look(ready, shot, SETTINGS, 100_000)
+        assert (state.feeders[0].peak, state.feeders[0].hot_ms) == (peak, NEVER)
+
+
+def test_what_came_after_a_gap_is_the_first_of_a_row() -> None:
+    """Readings 5 s apart are in a row, 5.001 s are not, although at no tick in between was one that old."""
+    for later_ms, fresh in ((5000, 21), (5001, 1)):
+        assert look(WORN, 99_000 + later_ms, meter(99_000 + later_ms)).fresh == fresh
+        assert look(WORN, 99_000 + later_ms, meter(99_000 + later_ms)).mode == NORMAL
 
 
 @pytest.mark.parametrize(("period_ms", "hold_ms", "safe_ms"), [(1000, 5000, 10_000), (3000, 9000, 15_000)])

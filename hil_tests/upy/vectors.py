@@ -39,7 +39,8 @@ def vet(state, shot, wishes, settings, now):
     return guard.vet(state, shown, wishes, settings)
 
 def seen(mode, over_ms, hot_ms, feeders, sample_ms=8000):
-    return watch.State(mode, -100000, sample_ms, 9, NEVER, over_ms, hot_ms, (), NEVER, False, trust.start(), feeders)
+    had = NEVER, over_ms, hot_ms, 0, over_ms
+    return watch.State(mode, -100000, sample_ms, 9, *had, (), NEVER, False, trust.start(), feeders)
 
 VOLTS = (220000, 220000, 220000)
 place = Place(1, 1, True, -1)
