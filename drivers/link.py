@@ -36,6 +36,10 @@ KEEPALIVE_S = 10
 """A broker that says nothing is asked after this time, and given up after as long again."""
 DIAL_S = 3.0
 RETRY_MS = (500, 1000, 2000, 5000, 10000)
+STEADY_MS = 30_000
+"""A connection that has stood for so long is a good one: the next attempts begin fast again."""
+THROWN_OUT = 3
+"""So many connections in a row that did not stand for long, and somebody ends them."""
 STUCK_MS = 2000
 """A broker that takes no byte for so long is given up: what waits for it must not arrive later as if it were new."""
 IDLE_S = 0.05
@@ -97,6 +101,7 @@ class Link:
     ) -> None:
         self.host, self.port = host, port
         self.where = f"broker {host}:{port}"
+        self.client_id = client_id
         self.topics = topics
         self.marker = marker
         """Where this side publishes its end-of-step marker (bench only)."""
@@ -117,6 +122,8 @@ class Link:
         self._answered = False
         self._dial: _Dial | None = None
         self._retry = 0
+        self._short = 0
+        self._opened_ms = 0
         self._next_try_ms = 0
         self._misc_ms = 0
         self._moved_ms = 0
@@ -159,6 +166,7 @@ class Link:
                 self._misc_ms = now_ms
                 self._client.loop_misc()
                 self._drop_if_stuck()
+                self._mind_steady()
             if monotonic_ms() >= until_ms:
                 return
 
@@ -299,12 +307,25 @@ class Link:
 
     def _open(self) -> None:
         self._ready = True
-        self._retry = 0
-        self.trouble = ""
+        self._opened_ms = monotonic_ms()
+        if self._short < THROWN_OUT:
+            self.trouble = ""
+
+    def _mind_steady(self) -> None:
+        """A connection that lasts ends the trouble of those that did not."""
+        if self._ready and monotonic_ms() - self._opened_ms >= STEADY_MS:
+            self._retry = self._short = 0
+            self.trouble = ""
 
     def _on_disconnect(self, _client: mqtt.Client, _data: object, _flags: object, _code: object, _: object) -> None:
         if self._ready:
+            self._mind_steady()
+            self._short += 1
             self.trouble = f"{self.where}: connection lost"
+            if self._short >= THROWN_OUT:
+                self.trouble = (
+                    f"{self.where} ends each connection soon. Is another client connected as {self.client_id}?"
+                )
         elif not self._answered:
             self.trouble = f"{self.where}: takes connections but does not answer. Is it an MQTT broker?"
         self._ready = False

@@ -143,7 +143,7 @@ def probe(config: cfg.AreaConfig) -> list[tuple[bool, str]]:
     feeders = ((f"the meter of feeder {feeder.id}", feeder.meter) for feeder in config.feeders)
     for name, meter in (("the meter", config.meter), *feeders):
         if meter is not None:
-            results.append(_probe_meter(config, name, _meter(meter, config.exports)))
+            results.append(_probe_meter(config, name, meter))
     link = _chargers(config, bench=False, client=f"taiqu-{config.area_id}-check").link
     end_ms = monotonic_ms() + PROBE_MS
     while not link.connected and monotonic_ms() < end_ms:
@@ -156,13 +156,17 @@ def probe(config: cfg.AreaConfig) -> list[tuple[bool, str]]:
     return results
 
 
-def _probe_meter(config: cfg.AreaConfig, name: str, meter: ModbusMeter) -> tuple[bool, str]:
+def _probe_meter(config: cfg.AreaConfig, name: str, asked: cfg.MeterConfig) -> tuple[bool, str]:
+    meter = _meter(asked, config.exports)
     try:
         reading = meter.read(monotonic_ms())
     except MeterError as err:
         return False, str(err) if name == "the meter" else f"{name}: {err}"
     finally:
         meter.close()
+    if asked.serial and reading.identity and asked.serial != reading.identity:
+        right = f'If that is right, set serial = "{reading.identity}"'
+        return False, f"{name} says serial {reading.identity}, and {asked.serial} is configured. {right}"
     volts, amps = max(reading.mv) / 1000, max(reading.ma) / 1000
     serial = f", serial {reading.identity}" if reading.identity else ""
     loading = f" = {100 * reading.s_va / config.rating_va:.1f} %" if name == "the meter" else ""
@@ -181,7 +185,8 @@ def _chargers(config: cfg.AreaConfig, *, bench: bool, client: str = "") -> Nativ
         broker.port,
         broker.username,
         _secret(broker),
-        client=client or f"taiqu-{config.area_id}",
+        # Under one name two controllers would throw each other out, and the older would never hear of the newer one.
+        client=client or f"taiqu-{config.area_id}-{secrets.token_hex(4)}",
         ids=[charger.id for charger in config.chargers],
         bench=bench,
     )

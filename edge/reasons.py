@@ -22,7 +22,21 @@ TEXTS: dict[int, tuple[str, str, str]] = {
     model.SILENT: ("silent", "not heard from: counted at its worst", "失联：按最坏情况计"),
     model.BOOT: ("boot", "start-up: waiting for a fresh meter and one full lease", "启动中：等待电表与一个租约周期"),
     model.HOLD: ("hold", "meter of {where} late: nothing is raised", "{where}电表延迟：暂停升流"),
-    model.SAFE: ("safe", "meter of {where} silent: at the fallback current", "{where}电表失联：退至安全电流"),
+    model.SAFE: (
+        "safe",
+        "no reading of {where} that can be believed: at the fallback current",
+        "{where}电表失联或读数不可信：退至安全电流",
+    ),
+    model.PROVING: (
+        "proving",
+        "meter of {where} is back and has to prove itself: at the fallback current",
+        "{where}电表已恢复，观察中：保持安全电流",
+    ),
+    model.REPLACED: (
+        "replaced",
+        "meter of {where} is another device: at the fallback current until a person has confirmed it",
+        "{where}电表已更换，待人工确认：保持安全电流",
+    ),
     model.SHED: ("shed", "{where} is over its limit: cut", "{where}越限：压降"),
     model.OVERBOOKED: ("overbooked", "the guard refused a raise: {where} would be full", "保护拒绝升流：{where}将满"),
     model.STOPPING: ("stopping", "the controller is stopping", "控制器停止中"),
@@ -96,8 +110,8 @@ DOUBTS: dict[int, tuple[str, str, str]] = {
     ),
     trust.IDENTITY: (
         "identity",
-        "the meter of {where} is another device than before. If that is right, set its serial in the configuration",
-        "{where}电表已更换：确认无误后请在配置中更新表号",
+        "the meter of {where} is another device than before. If that is right, set its serial and start anew",
+        "{where}电表已更换：确认无误后请更新配置中的表号并重新启动",
     ),
 }
 """What is wrong with a meter: code → (key in the journal, English, Chinese)"""

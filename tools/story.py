@@ -25,7 +25,10 @@ MODES = {
     "shed": ("over the limit: chargers are cut", "越限：压降充电功率"),
     "recover": ("the meter is back and has to prove itself", "电表恢复：需先验证"),
     "latch": ("another meter than before: chargers stay at their fallback", "电表已更换：保持安全电流，等待人工确认"),
-    "safe": ("the meter is silent: every charger goes to its fallback current", "电表失联：全部充电桩退至安全电流"),
+    "safe": (
+        "no reading that can be believed: every charger goes to its fallback current",
+        "电表失联或读数不可信：全部充电桩退至安全电流",
+    ),
     "start-up": ("start-up: no authority yet", "启动中：尚无控制权"),
 }
 MISSED_SHOWN = 20

@@ -10,6 +10,8 @@ from edge.core.model import (
     MIN_MA,
     OVERBOOKED,
     PHASES,
+    PROVING,
+    REPLACED,
     SAFE,
     SETTLED_EXTRA_MA,
     SHED,
@@ -30,7 +32,10 @@ from edge.core.trust import FINE, FROZEN
 from edge.core.watch import (
     AT_FALLBACK,
     HOLDING,
+    LATCHED,
     NORMAL,
+    RECOVERING,
+    SAFING,
     SHEDDING,
     STARTING,
     State,
@@ -40,6 +45,8 @@ from edge.core.watch import (
     over_long,
 )
 
+AT_FALLBACK_FOR = {SAFING: SAFE, RECOVERING: PROVING, LATCHED: REPLACED}
+"""What a charger at its fallback is told as the reason, by the state of its meter."""
 HOT_ZERO_MS = 10000
 LAND_MS = 10000
 """What was taken back counts as gone for so long after the load last rose; what still flows then does not come back by
@@ -59,7 +66,7 @@ def vet(state: State, shown: Snapshot, commands: tuple[Command, ...], settings: 
         commands = _fall_back(shown, commands, BOOT)
     elif state.mode in AT_FALLBACK:
         # A feeder whose own meter shows too much is cut all the same, below the fallback if need be.
-        commands = _shed(state, shown, _fall_back(shown, commands, SAFE), settings)
+        commands = _shed(state, shown, _fall_back(shown, commands, AT_FALLBACK_FOR[state.mode]), settings)
     else:
         commands = _admissible(shown, commands)
         if authority:
@@ -182,7 +189,7 @@ def _feeder_doubts(state: State, snapshot: Snapshot, commands: tuple[Command, ..
         at = _feeder(snapshot, charger)
         mode = modes[at] if 0 <= at < len(modes) else NORMAL
         if mode in AT_FALLBACK:
-            wanted, out[k] = out[k], _fallen(charger, out[k], SAFE, 4 + 3 * at)
+            wanted, out[k] = out[k], _fallen(charger, out[k], AT_FALLBACK_FOR[mode], 4 + 3 * at)
             if wanted.renew and out[k].ma < charger.fallback_ma:
                 # The transformer's meter is there: who must stay below its fallback for its sake is told so on.
                 out[k] = _renewed(out[k])

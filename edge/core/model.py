@@ -38,7 +38,9 @@ UNPLUGGED, WAITING, CHARGING, FINISHED, FAULTED = range(5)
     ASLEEP,
     UNCONTROLLED,
     ISOLATED,
-) = range(21)
+    PROVING,
+    REPLACED,
+) = range(23)
 
 Meter = namedtuple(
     "Meter",

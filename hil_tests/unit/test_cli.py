@@ -221,6 +221,24 @@ def test_check_live_names_a_meter_that_does_not_answer(
     assert "no reply within 0.8 s" in capsys.readouterr().err
 
 
+def test_check_live_names_a_meter_that_is_another_one(
+    area: Callable[..., Path], capsys: pytest.CaptureFixture[str], closed_port: int
+) -> None:
+    """The serial number that is configured is not that of the device: both are said, and what to write."""
+    meter = MeterServer()
+    meter.start()
+    nothing = np.zeros(3)
+    meter.show(Busbar(nothing, nothing, nothing, 0.0, 0.0, 0.0, 0.0, nothing), 1.0)
+    path = area("[meter]", '[meter]\nserial = "77"', meter=meter.port, broker=closed_port)
+    try:
+        assert main(["check", str(path), "--live"]) == 2
+    finally:
+        meter.stop()
+    err = capsys.readouterr().err
+    assert "the meter says serial 20260115, and 77 is configured" in err
+    assert 'set serial = "20260115"' in err
+
+
 def test_check_live_succeeds_on_a_living_area(
     area: Callable[..., Path], capsys: pytest.CaptureFixture[str], require: Callable[[str], None]
 ) -> None:

@@ -24,7 +24,7 @@ ELSEWHERE = {
     "M17": "test_an_answer_that_comes_too_late_is_not_taken_for_a_new_one",
     "M22": NOT_YET + "a meter that shows whole percents is not played",
     "Q8": "test_only_fresh_messages_with_readable_topics_are_heard",
-    "Q10": NOT_YET + "the broker's configuration (use_username_as_clientid) comes with provisioning",
+    "Q10": "test_q10_a_client_of_the_same_name_is_suspected_and_not_fought",
     "Q11": "test_silent_after_two_heartbeats",  # there are no last wills: silence is what counts
     "Q12": NOT_YET + "access rules of the broker come with provisioning",
     "Q13": NOT_YET + "access rules of the broker come with provisioning",

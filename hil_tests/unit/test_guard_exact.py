@@ -13,6 +13,8 @@ from edge.core.model import (
     FULL,
     HOLD,
     OVERBOOKED,
+    PROVING,
+    REPLACED,
     SAFE,
     SHED,
     SILENT,
@@ -47,9 +49,17 @@ def same(out: object, expected: object) -> bool:
 
 # ------------------------------------------------------------------------------------------------- what it says
 def test_without_authority_it_says_why() -> None:
-    """Booting, in SAFE, in HOLD: the reason is the guard's, not of a phase; who is not lowered keeps its own."""
+    """Booting, in SAFE, on the way back, latched, in HOLD: the reason is the guard's, and not of a phase.
+
+    Who is not lowered keeps its own.
+    """
     shot = snapshot((at("a", 16_000, fallback_ma=6000, feeder=0), at("b", 10_000)), ROOMY, feeders=(feeder(50_000),))
-    for mode, reason in ((watch.STARTING, BOOT), (watch.SAFING, SAFE)):
+    for mode, reason in (
+        (watch.STARTING, BOOT),
+        (watch.SAFING, SAFE),
+        (watch.RECOVERING, PROVING),
+        (watch.LATCHED, REPLACED),
+    ):
         out = vet(normal()._replace(mode=mode), shot, 20_000, 10_000)
         assert same(out, [told("a", 6000, reason, -1, False), told("b", 0, reason, -1, False)])
     out = vet(normal()._replace(mode=watch.HOLDING), shot, 20_000, 10_000)
@@ -71,6 +81,7 @@ def test_behind_a_doubted_feeder_it_names_the_feeder(at_feeder: int) -> None:
     wishes = [told(name, ma) for name, ma in zip(names, (20_000, 10_000, 12_000, 12_000), strict=True)]
     for mode, expected in (
         (watch.HOLDING, [told("a", 16_000, HOLD, where), *wishes[1:]]),
+        (watch.LATCHED, [told("a", 6000, REPLACED, where, False), told("b", 0, REPLACED, where, False), *wishes[2:]]),
         (watch.SAFING, [told("a", 6000, SAFE, where, False), told("b", 0, SAFE, where, False), *wishes[2:]]),
     ):
         feeders = [normal(), normal()]

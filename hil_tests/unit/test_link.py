@@ -37,9 +37,13 @@ class FakeBroker:
         self.published: list[bytes] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
-        self._over = threading.Event()
+        self._over, self._dropped = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
+
+    def drop(self) -> None:
+        """End the present connection, as a broker does when another client comes with the same name."""
+        self._dropped.set()
 
     def end(self) -> None:
         """Close everything."""
@@ -58,7 +62,8 @@ class FakeBroker:
 
     def _talk(self, wire: socket.socket) -> None:
         have = b""
-        while not self._over.is_set():
+        self._dropped.clear()
+        while not self._over.is_set() and not self._dropped.is_set():
             if not self.reads or not select.select([wire], [], [], 0.05)[0]:
                 if not self.reads and self._is_closed(wire):
                     return
@@ -178,6 +183,26 @@ def test_a_listener_that_is_no_broker_is_named(broker: FakeBroker, monkeypatch: 
     link = link_to(broker)
     pump_until(link, lambda: broker.connections >= 2)
     assert "Is it an MQTT broker?" in link.trouble
+
+
+def test_q10_a_client_of_the_same_name_is_suspected_and_not_fought(
+    broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker that ends each connection at once: said after three times, tried less and less often, and forgotten."""
+    monkeypatch.setattr(under_test, "RETRY_MS", (60, 60, 60, 60, 60_000))
+    monkeypatch.setattr(under_test, "STEADY_MS", 300)
+    link = link_to(broker)
+    for _ in range(3):
+        pump_until(link, lambda: link.connected)
+        broker.drop()
+        pump_until(link, lambda: not link.connected)
+    assert "Is another client connected as unit?" in link.trouble
+    pump_until(link, lambda: link.connected)
+    assert "another client" in link.trouble  # it has to last first
+    assert link._retry == 4
+    pump_until(link, lambda: link.trouble == "")
+    assert link.connected
+    assert link._retry == 0
 
 
 def test_a_half_open_connection_is_given_up(broker: FakeBroker, monkeypatch: pytest.MonkeyPatch) -> None:
