@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from edge.core.model import CHARGING, MIN_MA, NEVER, UNPLUGGED, WAITING, Charger, Command, Place
 from edge.late import FRESH_MS, Late, is_due
 from edge.planner import GO_MS, Proposal, Want
-from edge.ports import ChargerState, Message, Setpoint, Wish
+from edge.ports import EPOCH_END, ChargerState, Message, Setpoint, Wish
 from edge.turns import in_turns
 from edge.unit import Unit
 
@@ -101,7 +101,7 @@ class Fleet:
                 self._hear_state(unit, message, now_ms)
 
     def _hear_state(self, unit: Unit, state: ChargerState, now_ms: int) -> None:
-        if unit.said_newer(state):
+        if unit.said_newer(state, now_ms):
             return
         known = unit.state
         self._mind_fallback(unit.config.id, state.fallback_ma)
@@ -148,7 +148,7 @@ class Fleet:
         if not self.epoch or (state.epoch, state.seq) <= (self.epoch_of(unit), unit.seq):
             return
         if not near(state.epoch, self.epoch) and self._echoes(state.epoch) < 2:
-            unit.epoch = next_epoch(state.epoch, self.epoch % EPOCH_STEP)
+            unit.epoch = self._above(state.epoch)
             unit.fence_ms = NEVER
         elif state.lease_ms > 0 or known is None or (known.epoch, known.seq) != (state.epoch, state.seq):
             # A lease that lives, or a word that is new to us. The same word again says nothing of now.
@@ -161,6 +161,10 @@ class Fleet:
             unit.state is not None and (unit.state.epoch == epoch or unit.epoch == outdone)
             for unit in self.units.values()
         )
+
+    def _above(self, epoch: int) -> int:
+        """Our epoch for a charger that has seen this one; 0, the area's, where there is none above: never fenced."""
+        return next_epoch(epoch, self.epoch % EPOCH_STEP) if _has_next(epoch) else 0
 
     def epoch_of(self, unit: Unit) -> int:
         """The epoch a charger is commanded with."""
@@ -192,13 +196,13 @@ class Fleet:
         """
         echoed = Counter(unit.state.epoch for unit in self.units.values() if unit.state is not None)
         newest = max(self.epoch, self.stored_epoch)
-        counted = [epoch for epoch, count in echoed.items() if near(epoch, newest) or count > 1]
+        counted = [epoch for epoch, count in echoed.items() if near(epoch, newest) or (count > 1 and _has_next(epoch))]
         self.epoch = next_epoch(max([newest, *counted]), self.tie_break())
         self.begun_ms, self.rival = now_ms, False
         for unit in self.units.values():
             unit.set_ma, unit.epoch, unit.fence_ms, unit.image = 0, 0, NEVER, None
             if unit.state is not None and unit.state.epoch >= self.epoch:
-                unit.epoch = next_epoch(unit.state.epoch, self.epoch % EPOCH_STEP)
+                unit.epoch = self._above(unit.state.epoch)
 
     def view(self, now_ms: int) -> tuple[Charger, ...]:
         """The latched image of every charger, sorted by id."""
@@ -219,7 +223,7 @@ class Fleet:
         stride = 1 + len(view) // EXAMINED
         units = list(self.units.values())
         return [
-            (units[k].as_said(view[k]), units[k].heard_ms, units[k].told_ms)
+            (units[k].as_said(view[k], self.charging.fallback_ma), units[k].said_ms, units[k].told_ms)
             for k in range(turn % stride, len(view), stride)
             if self._fenced(units[k])
         ]
@@ -305,7 +309,8 @@ class Fleet:
         if state is None:
             boot, tick_ms, most = 0, 0, self.charging.fallback_ma
         else:
-            boot, tick_ms, most = state.boot, state.tick_ms, min(state.allowed_ma, state.fallback_ma)
+            boot, tick_ms = state.boot, state.tick_ms
+            most = min(state.allowed_ma, unit.fallback_ma(self.charging.fallback_ma))
         ma = min(ma, most) if most >= MIN_MA else 0
         return Setpoint(charger, self.epoch_of(unit), unit.seq + 1, boot, tick_ms, ma, 0)
 
@@ -320,8 +325,9 @@ class Fleet:
         lost = state.seq < unit.seq
         if lost and (high or (command.renew and state.allowed_ma < command.ma)):
             return True
+        fallback_ma = unit.fallback_ma(self.charging.fallback_ma)
         leaseless = (command.ma == state.fallback_ma and state.slots == 1) or not command.renew
-        if (leaseless or not unit.config.leased) and state.allowed_ma <= max(command.ma, state.fallback_ma):
+        if (leaseless or not unit.config.leased) and state.allowed_ma <= max(command.ma, fallback_ma):
             return False
         return unit.echo[0] != state.boot or state.tick_ms - unit.echo[1] >= self.charging.lease_ms // 4
 
@@ -329,7 +335,7 @@ class Fleet:
         """The late fallback that a setpoint for this charger carries: mA, after and until, s."""
         if self.late is None or not unit.config.leased:
             return 0, 0, 0
-        return self.late.told(unit.config.id, unit.heard_ms)
+        return self.late.told(unit.config.id, unit.said_ms)
 
     def _is_late_due(self, unit: Unit, state: ChargerState, command: Command) -> bool:
         """Must it be told for its late fallback alone? What SAFE does not renew is not renewed for that."""
@@ -337,7 +343,7 @@ class Fleet:
             return False
         if command.ma > state.fallback_ma and not command.renew:
             return False
-        if self.late is not None and self.late.now_ms - unit.heard_ms > FRESH_MS:
+        if self.late is not None and self.late.now_ms - unit.said_ms > FRESH_MS:
             return False
         from_ms = min((row.from_ms for row in unit.late), default=NEVER)
         return is_due(self.late, self._late_told(unit), unit.late_until_ms, from_ms, state)
@@ -357,6 +363,10 @@ def place_of(config: ChargerConfig) -> Place:
 def next_epoch(newest: int, number: int) -> int:
     """The first epoch of the controller with this number that is newer than ``newest``, whoever begins beside it."""
     return (newest // EPOCH_STEP + 1) * EPOCH_STEP + number
+
+
+def _has_next(epoch: int) -> bool:
+    return next_epoch(epoch, EPOCH_STEP - 1) < EPOCH_END
 
 
 def near(epoch: int, own: int) -> bool:

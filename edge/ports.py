@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     from edge.core.model import Meter
 
 
+EPOCH_END = 1 << 48
+"""Epochs end below: 65,536 times 65,536 restarts. What is greater is no epoch, and no charger is ever told one."""
+
+
 @dataclass(frozen=True, slots=True)
 class ChargerState:
     """One telemetry message of a charger (``up/state``). Currents in mA, times on the charger's own clock."""

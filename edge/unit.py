@@ -25,6 +25,9 @@ what it draws. A car that nears its end is settled while its current falls."""
 SETTLE_MA = 500
 PROOF_MS = 5_000
 """A car follows its pilot within 5 s."""
+LEAK_PERMILLE = 100
+"""A word that came as quick as any says how far a charger's clock is from ours; that is trusted less by so much of the
+time since, for clocks drift, and one that was set is known again after some minutes."""
 OUTSTANDING_MAX = 8
 
 
@@ -35,6 +38,12 @@ class Unit:
     config: ChargerConfig
     state: ChargerState | None = None
     heard_ms: int = NEVER
+    """When its last word came."""
+    said_ms: int = NEVER
+    """When it was said, as far as its clock tells: a word may be late."""
+    offset_ms: int = 0
+    """How far its clock was behind ours when a word came quickest, and when that was."""
+    offset_at_ms: int = NEVER
     wish: Wish | None = None
     depart_ms: int = NEVER
     set_ma: int = 0
@@ -78,17 +87,31 @@ class Unit:
         """From when on it counts as silent, unless it is heard before."""
         if self.state is None:
             return NEVER
-        return self.heard_ms + SILENT_MS.get(self.state.plug, SILENT_MS_MIN) + 1
+        return self.said_ms + SILENT_MS.get(self.state.plug, SILENT_MS_MIN) + 1
+
+    def fallback_ma(self, planned_ma: int) -> int:
+        """What it may take by itself with our leave: as it says, but no more than the area was planned with."""
+        return min(self.state.fallback_ma, planned_ma) if self.state is not None else planned_ma
 
     def want_wh(self, default_wh: int) -> int:
         """What this session asked for, or what is assumed of who asked for nothing."""
         asked = None if self.wish is None else self.wish.want_wh
         return default_wh if asked is None else asked
 
-    def said_newer(self, state: ChargerState) -> bool:
-        """Has it said something newer than this already, in the same run?"""
+    def said_newer(self, state: ChargerState, now_ms: int) -> bool:
+        """Has it said something newer than this already, in the same run?
+
+        One clock that was wrong once must not silence it for ever. When nothing has come for long, and all that was
+        told is over, a charger without a lease is believed at any time of its clock: more than its fallback it has not.
+        """
         known = self.state
-        return known is not None and state.boot == known.boot and _age(state) < _age(known)
+        if known is None or state.boot != known.boot or _age(state) >= _age(known):
+            return False
+        ends_ms = max([ledger.lease_end_ms(self.heard_ms, known.lease_ms), *(s.ends_ms for s in self.sent)])
+        begins_anew = state.lease_ms == 0 and now_ms >= max(self.silent_ms, ends_ms)
+        if begins_anew:
+            self.offset_at_ms = NEVER
+        return not begins_anew
 
     def hear(self, state: ChargerState, now_ms: int) -> None:
         """Take its telemetry in: what it disproves may flow no longer."""
@@ -98,7 +121,8 @@ class Unit:
             ends_ms = ledger.lease_end_ms(self.heard_ms, known.lease_ms)
             self.sent = (ledger.Sent(known.epoch, known.seq, known.allowed_ma, ends_ms), *self.sent)
         if known is None or (state.boot, state.tick_ms) != (known.boot, known.tick_ms):
-            self.heard_ms = now_ms  # the same stamp again is an echo of the past, not a sign of life
+            # The same stamp again is an echo of the past, not a sign of life.
+            self.heard_ms, self.said_ms = now_ms, self._said_ms(state, now_ms)
         self._mind_steady(state, now_ms)
         self.state, self.image = state, None
         # A word of another run than the last setpoint went to disproves nothing: a controller that has started anew
@@ -106,6 +130,17 @@ class Unit:
         past = (state.epoch, state.seq) if state.boot == self.echo[0] else (-1, -1)
         self.sent = ledger.outstanding(self.sent, *past, now_ms)
         self.late = ledger.lates(self.late, *past, state.late_ma)
+
+    def _said_ms(self, state: ChargerState, now_ms: int) -> int:
+        """When a word that comes now was said: as much earlier as it is later than the quickest of this run."""
+        offset_ms = now_ms - state.tick_ms
+        if self.state is None or state.boot != self.state.boot or self.offset_at_ms == NEVER:
+            quickest_ms = offset_ms
+        else:
+            leak_ms = (now_ms - self.offset_at_ms) * LEAK_PERMILLE // 1000
+            quickest_ms = min(offset_ms, self.offset_ms + leak_ms)
+        self.offset_ms, self.offset_at_ms = quickest_ms, now_ms
+        return now_ms - (offset_ms - quickest_ms)
 
     def _mind_steady(self, state: ChargerState, now_ms: int) -> None:
         """Does what it says now end the time in which nothing has changed?"""
@@ -138,7 +173,7 @@ class Unit:
         if setpoint.late_until_s:
             window = ledger.late_window(now_ms, setpoint.late_after_s, setpoint.late_until_s)
             self.late = _bounded((*self.late, ledger.Late(setpoint.epoch, setpoint.seq, setpoint.late_ma, *window)))
-            self.late_until_ms = self.heard_ms + setpoint.late_until_s * 1000
+            self.late_until_ms = self.said_ms + setpoint.late_until_s * 1000
 
     def look(self, now_ms: int, doubt_ms: int, charging: ChargingConfig, *, late_begun: bool) -> Charger:
         """Its image now, and ``turn_ma`` beside it.
@@ -155,17 +190,20 @@ class Unit:
         # Whatever it claims, it cannot be more than its nameplate; what flows beyond that is in the base.
         plate_ma = config.max_ma
         ma, allowed_ma = min(max(state.ma), plate_ma), min(state.allowed_ma, plate_ma)
-        fallback_ma = min(state.fallback_ma, plate_ma)
+        takes_ma, fallback_ma = min(state.fallback_ma, plate_ma), min(self.fallback_ma(charging.fallback_ma), plate_ma)
         until_ms = ledger.lease_end_ms(self.heard_ms, state.lease_ms) if state.lease_ms > 0 else NEVER
         until_ms = until_ms if config.leased else ledger.FOREVER
-        alone_ma = max(fallback_ma, min(ledger.late_ma(self.late, now_ms), plate_ma))
+        alone_ma = max(takes_ma, min(ledger.late_ma(self.late, now_ms), plate_ma))
         fallback_ma, alone_ma, self.turn_ma = _turn(charging.fallback_slots, state.slots, fallback_ma, alone_ma)
         if not (plugged or silent):
             self.turn_ma = 0
         possible = ledger.possible_ma(self.sent, plugged, silent, allowed_ma, until_ms, ma, alone_ma, now_ms)
-        # A draw above what it allows is falling: when no word has come since, it proves nothing of the present.
-        proof_ms = self.heard_ms + PROOF_MS if ma > allowed_ma else ledger.FOREVER
-        proven_ma = allowed_ma if now_ms >= proof_ms else ma
+        # A draw above what it allows is falling; one above its fallback ends with the lease it told of. While no word
+        # has come since, it proves no more than that of the present.
+        falls_ms = self.said_ms + PROOF_MS if ma > allowed_ma else ledger.FOREVER
+        ends_ms = self.said_ms + state.lease_ms * (1000 - ledger.DRIFT_PERMILLE) // 1000
+        ends_ms = ends_ms if config.leased and state.lease_ms > 0 and ma > takes_ma else ledger.FOREVER
+        proven_ma = takes_ma if now_ms >= ends_ms else allowed_ma if now_ms >= falls_ms else ma
         doubted = doubt_ms != NEVER and (not silent or now_ms < doubt_ms)
         if doubted:
             possible = plate_ma
@@ -181,7 +219,7 @@ class Unit:
             self.wish.prio if self.wish is not None else 0,
         )  # fmt: skip
         # It stays true until something is heard or told, or until one of these moments.
-        moments = [silent_ms, until_ms, doubt_ms, proof_ms, self.steady_ms + SETTLE_MS]
+        moments = [silent_ms, until_ms, doubt_ms, falls_ms, ends_ms, self.steady_ms + SETTLE_MS]
         moments += [sent.ends_ms for sent in self.sent]
         moments += [at for row in self.late for at in (row.from_ms, row.to_ms)]
         self.image_until_ms = min((at for at in moments if at > now_ms), default=ledger.FOREVER)
@@ -202,15 +240,15 @@ class Unit:
             config.max_ma if now_ms < doubt_ms else most, True, False, 0, 0, NEVER, NEVER, False, 0,
         )  # fmt: skip
 
-    def as_said(self, row: Charger) -> Charger:
+    def as_said(self, row: Charger, planned_ma: int) -> Charger:
         """Its image with the current its last word gave, however old that is, and all it may rightly take by itself.
 
-        In its turn, or on its late fallback, it obeys too.
+        In its turn, or on its late fallback, it obeys too. ``planned_ma``: the fallback of the area.
         """
         if self.state is None:
             return row
         ma = min(max(self.state.ma), self.config.max_ma)
-        alone_ma = min(max(self.state.fallback_ma, self.state.late_ma), self.config.max_ma)
+        alone_ma = min(max(self.fallback_ma(planned_ma), min(self.state.late_ma, MIN_MA)), self.config.max_ma)
         if ma == row.ma and alone_ma <= row.fallback_ma:
             return row
         return row._replace(ma=ma, fallback_ma=max(alone_ma, row.fallback_ma))

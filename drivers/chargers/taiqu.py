@@ -9,7 +9,7 @@ import json
 import re
 from typing import Any, NoReturn
 
-from edge.ports import ChargerState, Setpoint, Wish
+from edge.ports import EPOCH_END, ChargerState, Setpoint, Wish
 
 VERSION = 1
 BYTES_MAX = 512
@@ -90,6 +90,8 @@ def _state(charger: str, fields: dict[str, Any]) -> ChargerState:
         raise DialectError("state: ma is not a list of three")
     for name in (*_STATE, *(more for more in _STATE_MORE if more in fields)):
         _integer(name, fields[name])
+    if fields["epoch"] >= EPOCH_END:
+        raise DialectError(f"state: epoch = {fields['epoch']} is above any that is ever told")
     if fields.get("slots", 1) < 1:
         raise DialectError("state: slots = 0, but every charger has a turn")
     a, b, c = ma

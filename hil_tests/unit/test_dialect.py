@@ -58,6 +58,13 @@ def test_turns_and_late_fallback_out_of_range_are_refused(name: str, value: obje
         read("state", {**STATE, name: value})
 
 
+def test_epoch_that_is_never_told_is_refused() -> None:
+    """A charger keeps what it was told: an epoch that no fence could outdo must not come in, nor go out."""
+    assert read("state", {**STATE, "epoch": (1 << 48) - 1})
+    with pytest.raises(DialectError, match="epoch"):
+        read("state", {**STATE, "epoch": 1 << 48})
+
+
 def test_wish_is_read_with_and_without_its_options() -> None:
     """The options of a wish may be there or not; without them it is orderly, patient and of no priority."""
     assert read("wish", WISH) == Wish("p001", 9000, 1768518000, orderly=True, now=False, prio=0)

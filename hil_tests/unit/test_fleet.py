@@ -155,8 +155,83 @@ def test_c11_negative_and_c7_huge_claims_are_cut_to_the_nameplate() -> None:
     lie = 1 << 52
     site = Site().say(plug=CHARGING, ma=(lie, 0, 0), allowed_ma=lie, fallback_ma=lie, max_ma=lie)
     view = site.view()
-    assert (view.ma, view.allowed_ma, view.fallback_ma, view.max_ma) == (32_000, 32_000, 32_000, 32_000)
+    assert (view.ma, view.allowed_ma, view.fallback_ma, view.max_ma) == (32_000, 32_000, 0, 32_000)
     assert view.possible_ma == 32_000
+
+
+@pytest.mark.parametrize(("planned_ma", "claims_ma", "leave_ma"), [(0, 32_000, 0), (6000, 0, 0), (6000, 10_000, 6000)])
+def test_c16_claimed_fallback_counts_but_gives_no_leave(planned_ma: int, claims_ma: int, leave_ma: int) -> None:
+    """What it says it takes by itself may flow; what it is told and left is no more than the area was planned with."""
+    site = Site(fallback_ma=planned_ma).say(fallback_ma=claims_ma, allowed_ma=claims_ma, plug=CHARGING)
+    assert (site.view().fallback_ma, site.view().possible_ma) == (leave_ma, claims_ma)
+    ((charger, _, _),) = site.fleet.evidence(site.fleet.view(site.now_ms), 0)
+    assert charger.fallback_ma == leave_ma
+
+
+def test_c16_charger_above_the_planned_fallback_is_told_so_without_a_renewal() -> None:
+    """In SAFE nothing is renewed; who stands above the area's fallback by itself is lowered all the same, each time."""
+    site = Site().say(fallback_ma=32_000, allowed_ma=32_000, ma=(31_000, 0, 0), plug=CHARGING)
+    assert [s.ma for s in site.tell(0, renew=False)] == [0]
+    site.wait(1).obeyed(fallback_ma=32_000)
+    assert site.wait(15).say(seq=1, fallback_ma=32_000, allowed_ma=0, lease_ms=40_000).tell(0, renew=False) == []
+    site.wait(50).say(seq=1, fallback_ma=32_000, allowed_ma=32_000, plug=CHARGING)
+    assert [s.ma for s in site.tell(0, renew=False)] == [0]
+
+
+def test_draw_proves_nothing_after_the_lease_it_was_drawn_on() -> None:
+    """10 s of lease left, and no word since: 9.8 s later, on a fast clock, it may be over; 6 A it takes by itself."""
+    for fallback_ma in (0, 6000):
+        site = Site(fallback_ma=fallback_ma)
+        site.say(plug=CHARGING, allowed_ma=32_000, ma=(31_000, 0, 0), lease_ms=10_000)
+        site.now_ms += 9799
+        assert site.view().ma == 31_000
+        site.now_ms += 1
+        assert (site.view().ma, site.view().silent) == (fallback_ma, False)
+    site = Site().say(plug=CHARGING, allowed_ma=0, ma=(31_000, 0, 0), fallback_ma=32_000)
+    assert site.wait(4).view().ma == 31_000  # it never had one: what flows is measured
+
+
+def test_late_word_is_as_old_as_its_clock_says() -> None:
+    """A word that comes 40 s late proves, and is a sign of life, for 40 s less; its lease counts from when it came."""
+    site = Site().say(plug=CHARGING)
+    for _ in range(3):
+        site.wait(20).say(plug=CHARGING)
+    late = site.state(plug=CHARGING, ma=(31_000, 0, 0), allowed_ma=0, tick_ms=site.now_ms + 1000)
+    site.wait(41).fleet.hear([late], site.now_ms)
+    assert site.view().ma == 0
+    assert not site.wait(8.9).view().silent
+    assert site.wait(0.3).view().silent
+
+
+def test_clock_of_a_charger_may_drift_and_may_be_set() -> None:
+    """2 % slow is no lateness; one that was set back is believed again after ten times as long."""
+    site, slow = Site(), 0
+    for _ in range(100):
+        slow += 400
+        site.wait(20).say(plug=CHARGING, tick_ms=site.now_ms - slow)
+    assert not site.wait(44.9).view().silent
+    later = [site.wait(20).say(plug=CHARGING, tick_ms=site.now_ms - slow - 20_000).fleet.units["a"] for _ in range(11)]
+    assert later[0].said_ms >= site.now_ms - 20_000
+
+
+def test_one_tick_far_ahead_does_not_silence_a_charger_for_ever() -> None:
+    """Its next words look old and are dropped; silent, with all leases over and at its fallback, it is heard again."""
+    site = Site().say(plug=CHARGING)
+    site.tell(16_000)
+    site.wait(1).obeyed(tick_ms=1 << 52)
+    site.wait(44).say(plug=CHARGING, seq=1, allowed_ma=16_000, lease_ms=14_000)
+    assert site.view().allowed_ma == 16_000
+    unit = site.fleet.units["a"]
+    assert unit.state is not None
+    assert unit.state.tick_ms == 1 << 52
+    site.wait(5).say(plug=CHARGING, seq=1, allowed_ma=16_000, lease_ms=9000)
+    assert unit.state.tick_ms == 1 << 52  # silent, but not at its fallback: an old word may say so
+    site.wait(12).say(plug=CHARGING, seq=1)
+    assert unit.state.tick_ms == 1 << 52  # what it had may still flow
+    site.wait(1).say(plug=CHARGING, seq=1)
+    assert unit.state.tick_ms == site.now_ms
+    assert not site.wait(44).view().silent
+    assert site.say(plug=CHARGING, seq=1).tell(9000) != []
 
 
 def test_c1_disobeying_charger_counts_as_measured() -> None:
@@ -757,13 +832,25 @@ def test_h14_two_chargers_far_ahead_are_a_rival() -> None:
 
 def test_one_odd_charger_is_handled_alone() -> None:
     """An absurd epoch costs nobody but the charger that claims it: it is outdone there, and the fleet goes on."""
-    site = Site("a", "b").say("a", epoch=(1 << 53) - 2).say("b")
+    far = (1 << 48) - (1 << 17)
+    site = Site("a", "b").say("a", epoch=far - 1).say("b")
     assert (site.fleet.epoch, site.fleet.rival) == (5, False)
     assert [s.epoch for s in site.tell(9000, "b")] == [5]
     assert site.view("a").possible_ma == 32_000
-    assert [(s.epoch, s.ma) for s in site.tell(9000, "a")] == [((1 << 53) + 5, 0)]
+    assert [(s.epoch, s.ma) for s in site.tell(9000, "a")] == [(far + 5, 0)]
     assert site.wait(1).obeyed("a").view("a").possible_ma == 0
-    assert [(s.epoch, s.ma) for s in site.tell(9000, "a")] == [((1 << 53) + 5, 9000)]
+    assert [(s.epoch, s.ma) for s in site.tell(9000, "a")] == [(far + 5, 9000)]
+
+
+def test_no_epoch_is_told_that_no_charger_may_say() -> None:
+    """The last epochs cannot be outdone: such a charger stays unfenced, counts at its nameplate, gets no raise."""
+    last = (1 << 48) - 1
+    site = Site("a", "b").say("a", epoch=last).say("b")
+    assert [(s.epoch, s.ma, s.lease_ms) for s in site.tell(9000, "a")] == [(5, 0, 0)]
+    assert site.view("a").possible_ma == 32_000
+    site.say("b", epoch=last)
+    site.begin()
+    assert site.fleet.epoch < 1 << 48
 
 
 def test_h14_a_twin_with_the_same_epoch_is_a_rival() -> None:
