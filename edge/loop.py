@@ -160,8 +160,17 @@ class Controller:
         names = obey.isolated(self.obey)
         if not names:
             return view
+        # What it says it draws is in the base already, however little it proves: what it may draw above that is not.
+        planned_ma = self.config.charging.fallback_ma
         return tuple(
-            c._replace(silent=True, possible_ma=max(c.possible_ma, c.max_ma)) if c.id in names else c for c in view
+            c._replace(
+                silent=True,
+                ma=c.ma if c.silent else self.fleet.units[c.id].as_said(c, planned_ma).ma,
+                possible_ma=max(c.possible_ma, c.max_ma),
+            )
+            if c.id in names
+            else c
+            for c in view
         )
 
     def _serial(self, feeder: str, meter: cfg.MeterConfig | None) -> str:

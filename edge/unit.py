@@ -54,6 +54,8 @@ class Unit:
     """When it was told something else than before."""
     fence_ms: int = NEVER
     """When it was last told a fence of this epoch."""
+    lowered: tuple[int, int, int, int] | None = None
+    """While it has not answered a setpoint below what it had: epoch and seq of the last, the lowest mA, since when."""
     echo: tuple[int, int] = (-1, -1)
     """The telemetry stamp (boot, tick) that the last setpoint echoed."""
     sent: tuple[ledger.Sent, ...] = ()
@@ -124,6 +126,8 @@ class Unit:
             # The same stamp again is an echo of the past, not a sign of life.
             self.heard_ms, self.said_ms = now_ms, self._said_ms(state, now_ms)
         self._mind_steady(state, now_ms)
+        if self.lowered is not None and (state.epoch, state.seq) >= self.lowered[:2]:
+            self.lowered = None
         self.state, self.image = state, None
         # A word of another run than the last setpoint went to disproves nothing: a controller that has started anew
         # and heard nobody may use numbers that this charger has seen before.
@@ -157,6 +161,7 @@ class Unit:
 
     def remember(self, setpoint: Setpoint, now_ms: int) -> None:
         """Remember a setpoint that has left: it may flow from now on. A fence adds nothing to what may flow."""
+        self._mind_lowered(setpoint, now_ms)
         if not setpoint.lease_ms:
             self.told_ms = self.fence_ms = now_ms
             self.set_ma, self.seq, self.image = setpoint.ma, setpoint.seq, None
@@ -174,6 +179,14 @@ class Unit:
             window = ledger.late_window(now_ms, setpoint.late_after_s, setpoint.late_until_s)
             self.late = _bounded((*self.late, ledger.Late(setpoint.epoch, setpoint.seq, setpoint.late_ma, *window)))
             self.late_until_ms = self.said_ms + setpoint.late_until_s * 1000
+
+    def _mind_lowered(self, setpoint: Setpoint, now_ms: int) -> None:
+        """While a lowering is unanswered the lowest counts, since the first; only the answer to the last ends that."""
+        before = self.lowered
+        if before is not None:
+            self.lowered = (setpoint.epoch, setpoint.seq, min(setpoint.ma, before[2]), before[3])
+        elif self.state is not None and setpoint.ma < self.state.allowed_ma:
+            self.lowered = (setpoint.epoch, setpoint.seq, setpoint.ma, now_ms)
 
     def look(self, now_ms: int, doubt_ms: int, charging: ChargingConfig, *, late_begun: bool) -> Charger:
         """Its image now, and ``turn_ma`` beside it.
@@ -198,12 +211,8 @@ class Unit:
         if not (plugged or silent):
             self.turn_ma = 0
         possible = ledger.possible_ma(self.sent, plugged, silent, allowed_ma, until_ms, ma, alone_ma, now_ms)
-        # A draw above what it allows is falling; one above its fallback ends with the lease it told of. While no word
-        # has come since, it proves no more than that of the present.
-        falls_ms = self.said_ms + PROOF_MS if ma > allowed_ma else ledger.FOREVER
-        ends_ms = self.said_ms + state.lease_ms * (1000 - ledger.DRIFT_PERMILLE) // 1000
-        ends_ms = ends_ms if config.leased and state.lease_ms > 0 and ma > takes_ma else ledger.FOREVER
-        proven_ma = takes_ma if now_ms >= ends_ms else allowed_ma if now_ms >= falls_ms else ma
+        fades = self._fades(state, ma, allowed_ma, takes_ma)
+        proven_ma = min([ma, *(left_ma for left_ma, at_ms in fades if now_ms >= at_ms)])
         doubted = doubt_ms != NEVER and (not silent or now_ms < doubt_ms)
         if doubted:
             possible = plate_ma
@@ -219,11 +228,28 @@ class Unit:
             self.wish.prio if self.wish is not None else 0,
         )  # fmt: skip
         # It stays true until something is heard or told, or until one of these moments.
-        moments = [silent_ms, until_ms, doubt_ms, falls_ms, ends_ms, self.steady_ms + SETTLE_MS]
+        moments = [silent_ms, until_ms, doubt_ms, self.steady_ms + SETTLE_MS]
+        moments += [at_ms for _, at_ms in fades]
         moments += [sent.ends_ms for sent in self.sent]
         moments += [at for row in self.late for at in (row.from_ms, row.to_ms)]
         self.image_until_ms = min((at for at in moments if at > now_ms), default=ledger.FOREVER)
         return self.image
+
+    def _fades(self, state: ChargerState, ma: int, allowed_ma: int, takes_ma: int) -> list[tuple[int, int]]:
+        """When its last word proves less of the present than the draw it told of: (mA, from when on).
+
+        What is above what it allows is falling; what is above its fallback ends with the lease it told of; and when it
+        was told less and has not answered, that may have landed.
+        """
+        fades = []
+        if ma > allowed_ma:
+            fades.append((allowed_ma, self.said_ms + PROOF_MS))
+        if ma > takes_ma and state.lease_ms > 0 and self.config.leased:
+            left_ms = state.lease_ms * (1000 - ledger.DRIFT_PERMILLE) // 1000
+            fades.append((takes_ma, self.said_ms + left_ms))
+        if self.lowered is not None:
+            fades.append((self.lowered[2], self.lowered[3] + PROOF_MS))
+        return fades
 
     def _look_unheard(self, now_ms: int, doubt_ms: int, charging: ChargingConfig, *, late_begun: bool) -> Charger:
         """Its image while it has said nothing yet: never kept, for all is assumed."""

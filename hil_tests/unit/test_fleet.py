@@ -191,6 +191,23 @@ def test_draw_proves_nothing_after_the_lease_it_was_drawn_on() -> None:
     assert site.wait(4).view().ma == 31_000  # it never had one: what flows is measured
 
 
+def test_draw_proves_nothing_once_a_lowering_is_unanswered_for_five_seconds() -> None:
+    """It may have landed, its answer been lost. Words that do not echo it, and a raise that follows, change nothing."""
+    site = Site().say(plug=CHARGING)
+    site.tell(32_000)
+    site.wait(1).obeyed(ma=(31_000, 0, 0))
+    site.wait(20).obeyed(ma=(31_000, 0, 0))
+    site.tell(16_000)
+    assert site.wait(4.9).view().ma == 31_000
+    assert site.wait(0.1).view().ma == 16_000
+    site.say(plug=CHARGING, seq=1, allowed_ma=32_000, ma=(31_000, 0, 0), lease_ms=40_000)
+    assert site.view().ma == 16_000
+    site.tell(20_000)
+    assert site.wait(1).view().ma == 16_000
+    site.obeyed(ma=(19_000, 0, 0))
+    assert site.wait(6).view().ma == 19_000
+
+
 def test_late_word_is_as_old_as_its_clock_says() -> None:
     """A word that comes 40 s late proves, and is a sign of life, for 40 s less; its lease counts from when it came."""
     site = Site().say(plug=CHARGING)
