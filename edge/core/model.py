@@ -216,16 +216,42 @@ def base_load(meter: Meter, draw: list[int]) -> tuple[int, int, int, int]:
     """Residents' load: what the meter sees less what chargers prove they draw (mA a, b, c; VA). Export is negative.
 
     Where the meter sees import, never below nothing: a charger that claims more than that makes no room for others.
+    What flows back makes room for as much active power and no more: reactive power stays and takes its part.
     """
-    a, b, c = [_less(meter.ma[p], draw[p]) for p in PHASES]
-    va = meter.s_va - draw[3] * mean_mv(meter) // 1000000
-    return a, b, c, va if meter.s_va < 0 else max(va, 0)
+    a, b, c = [_less(_taken_ma(meter, p), draw[p], meter.ma[p] < 0) for p in PHASES]
+    s_va = abs(meter.q_var) - abs(meter.p_w) if meter.s_va < 0 else meter.s_va
+    return a, b, c, _less(s_va, draw[3] * mean_mv(meter) // 1000000, meter.s_va < 0)
 
 
 def feeder_base(meter: Meter, draw: list[int], feeder: int) -> list[int]:
     """Residents' current behind a feeder, mA on a, b, c: what its own meter sees less what its chargers prove."""
-    return [_less(meter.ma[p], draw[4 + 3 * feeder + p]) for p in PHASES]
+    return [_less(_taken_ma(meter, p), draw[4 + 3 * feeder + p], meter.ma[p] < 0) for p in PHASES]
 
 
-def _less(ma: int, draw_ma: int) -> int:
-    return ma - draw_ma if ma < 0 else max(ma - draw_ma, 0)
+def _less(seen: int, draw: int, back: bool) -> int:
+    return seen - draw if back else max(seen - draw, 0)
+
+
+def _taken_ma(meter: Meter, phase: int) -> int:
+    """What a phase's current takes of its limit, mA; below 0 what active power that flows back leaves above that.
+
+    Cars take active power: the reactive part r of a current i stays, and r less the active part is never too little,
+    for sqrt(limit^2 - r^2) is at least limit - r.
+    """
+    ma = int(meter.ma[phase])
+    if ma >= 0:
+        return ma
+    if meter.phase_w is None or not meter.mv[phase]:
+        return 0
+    active_ma = min(abs(int(meter.phase_w[phase])) * 1000000 // int(meter.mv[phase]), -ma)
+    return root(ma * ma - active_ma * active_ma) - active_ma
+
+
+def root(square: int) -> int:
+    """The square root of a number that is not negative, rounded up (Newton's way, in whole numbers)."""
+    guess = square
+    better = (guess + 1) // 2
+    while better < guess:
+        guess = better
+        better = (guess + square // guess) // 2
+    return guess if guess * guess == square else guess + 1

@@ -92,7 +92,7 @@ def _doubt(
         return RANGE, -1
     floor_va = rated_va * FLOOR_PERMILLE // 1000
     for doubt, phase in (
-        (PHASE_LOST, _lost(meter, rated_ma, draw)),
+        (PHASE_LOST, _lost(meter, rated_ma, draw, exports)),
         (SIGN, NOWHERE if exports else _negative(meter, rated_va)),
         (POWERS, -1 if _powers_differ(meter, floor_va, exports) else NOWHERE),
         (SUMS, -1 if _sums_differ(meter, floor_va) else NOWHERE),
@@ -104,14 +104,17 @@ def _doubt(
     return FINE, -1
 
 
-def _lost(meter: Meter, rated_ma: int, draw: list[int]) -> int:
-    """The phase that shows nothing while both others carry load or its own cars draw."""
+def _lost(meter: Meter, rated_ma: int, draw: list[int], exports: bool) -> int:
+    """The phase that shows nothing while both others carry load or its own cars draw.
+
+    Where the sun may cover what cars draw, next to nothing is a reading; only nothing at all is none.
+    """
     for p in PHASES:
         others = [meter.ma[q] for q in PHASES if q != p]
         dark = abs(meter.ma[p]) * 1000 < rated_ma * LOST_PERMILLE
         if dark and min(others) * 1000 >= rated_ma * CARRIES_PERMILLE:
             return p
-        if draw[p] >= MIN_MA and abs(meter.ma[p]) * TENTH < draw[p]:
+        if draw[p] >= MIN_MA and abs(meter.ma[p]) * TENTH < (1 if exports else draw[p]):
             return p
         if meter.mv[p] < LOST_MV and max(meter.mv) >= PRESENT_MV:
             return p
@@ -148,7 +151,7 @@ def _too_little(meter: Meter, draw: list[int], biggest: list[int], exports: bool
     """Where the meter sees less than the cars prove: a phase, or -1 for the total."""
     mv = mean_mv(meter)
     draw_va = draw[3] * mv // 1000000
-    if draw_va >= DRAW_VA_MIN and abs(meter.s_va) * TENTH < draw_va:
+    if draw_va >= DRAW_VA_MIN and abs(meter.s_va) * TENTH < (1 if exports else draw_va):
         return -1
     if exports:
         return NOWHERE

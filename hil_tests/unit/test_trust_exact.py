@@ -143,11 +143,23 @@ def test_meter_sums_that_do_not_add_up(fields: dict[str, Any], doubt: bool) -> N
 
 
 @pytest.mark.parametrize(
+    ("own_ma", "draw_ma", "lost"), [(0, 6000, True), (1, 60_000, False), (-1, 60_000, False), (0, 5999, False)]
+)
+def test_meter_phase_on_which_the_sun_covers_the_cars_is_not_lost(own_ma: int, draw_ma: int, lost: bool) -> None:
+    """Where a site may export, a phase with cars is lost when it shows nothing at all."""
+    shown = bare(ma=(20_000, own_ma, 20_000))
+    found = judged(shown, (0, draw_ma, 0, draw_ma), (0, draw_ma, 0, draw_ma), exports=True)
+    assert (found == (trust.PHASE_LOST, 1)) == lost
+
+
+@pytest.mark.parametrize(
     ("s_va", "own_ma", "draw_ma", "biggest_ma", "exports", "doubt"),
     [
-        (99, 9000, 5000, 5000, True, (trust.TOO_LITTLE, -1)),
-        (-99, 9000, 5000, 5000, True, (trust.TOO_LITTLE, -1)),
+        (0, 9000, 5000, 5000, True, (trust.TOO_LITTLE, -1)),
+        (1, 9000, 50_000, 5000, True, FINE),
+        (-1, 9000, 50_000, 5000, True, FINE),
         (99, 9000, 5000, 5000, False, (trust.TOO_LITTLE, -1)),
+        (-99, 9000, 5000, 5000, False, (trust.TOO_LITTLE, -1)),
         (0, 9000, 4999, 4999, True, FINE),
         (100, 9000, 5004, 5004, True, FINE),
         (16_003, 90_000, 101_020, 1000, False, (trust.TOO_LITTLE, -1)),
@@ -163,7 +175,10 @@ def test_meter_sums_that_do_not_add_up(fields: dict[str, Any], doubt: bool) -> N
 def test_meter_shows_too_little_of_what_cars_draw(
     s_va: int, own_ma: int, draw_ma: int, biggest_ma: int, exports: bool, doubt: tuple[int, int]
 ) -> None:
-    """Less than a tenth of 1 kVA of cars, or four fifths of all but the largest, in total or on a phase; 200 V."""
+    """Less than a tenth of 1 kVA of cars, or four fifths of all but the largest, in total or on a phase; 200 V.
+
+    Where the sun may cover the cars, nothing at all.
+    """
     shown = bare(s_va=s_va, p_w=abs(s_va), ma=(9000, own_ma, 9000), mv=(200_000,) * 3)
     assert judged(shown, (0, draw_ma, 0, draw_ma), (0, biggest_ma, 0, biggest_ma), exports) == doubt
 
