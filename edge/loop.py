@@ -99,6 +99,8 @@ class Controller:
         self.done_ms = NEVER
         """When the last whole cycle began: decided, guarded, handed over."""
         self.quiet_until_ms = NEVER
+        self._latched = False
+        """It was latched before it began anew: only a person ends that."""
         self._learned_ms = NEVER
         self._site_hour = -1
         self._late_span: tuple[int, int] | None = None
@@ -140,6 +142,8 @@ class Controller:
         assert self.guard is not None  # noqa: S101 - set at the top of the tick
         moved = not obey.unmoved(self.obey)
         self.guard, shown = watch.look(self.guard, snapshot, self.settings, self.now_ms, unmoved=not moved)
+        if self._latched and self.guard.mode != watch.STARTING:
+            self.guard, self._latched = self.guard._replace(mode=watch.LATCHED), False
         seen = watch.for_control(self.guard, shown)
         self.control, commands = control.step(self.control, seen, self.settings, self.now_ms)
         commands = guard.vet(self.guard, shown, commands, self.settings)
@@ -221,6 +225,7 @@ class Controller:
 
     def _lose_authority(self) -> None:
         if self.guard is not None:
+            self._latched = self._latched or self.guard.mode == watch.LATCHED
             self.guard = watch.start(self.now_ms)._replace(trust=self.guard.trust, feeders=self.guard.feeders)
 
     @property

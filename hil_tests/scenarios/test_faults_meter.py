@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from hil_tests.rig.small import draw
+from hil_tests.rig.world import World
 from hil_tests.scenarios.alone import Alone
+
+if TYPE_CHECKING:
+    from hil_tests.rig.dial import Shown
 
 
 def test_meter_silent_holds_falls_back_and_is_named() -> None:
@@ -132,6 +140,25 @@ def test_meter_other_latches_until_a_person_has_looked() -> None:
     assert night.raised(0) == []
     assert night.reached("dead") == night.end_s - night.start_s
     assert night.back_s <= 70
+
+
+def test_meter_other_stays_latched_over_a_host_that_stood_still() -> None:
+    """Twelve seconds in which nobody decided, and the old meter is back: it begins anew, and latched."""
+    world, modes = World(draw(6), ()), []
+
+    def other(shown: Shown, _second: int) -> Shown:
+        return replace(shown, identity=99)
+
+    while world.second < 700:
+        if world.second == 400:
+            world.dial.twists.append(other)
+        if world.second == 415:
+            world.dial.twists.remove(other)
+        world.hosts[0].paused = 402 < world.second < 415
+        world._second()
+        if world.hosts[0].mode != (modes[-1] if modes else ""):
+            modes.append(world.hosts[0].mode)
+    assert modes[-2:] == ["start-up", "latch"]
 
 
 def test_feeder_meter_silent_holds_its_own_and_the_others_go_on() -> None:
