@@ -279,7 +279,9 @@ SAVE_MS = 3_600_000
 
 
 class MemoryFile:
-    """Keeps a memory in a file, once an hour and at the end. What cannot be read or written is said, and not needed.
+    """Keeps a memory in a file, once an hour, at the end, and when a meter says who it is for the first time.
+
+    What cannot be read or written is said, and not needed.
 
     ``do`` has it written: a ``Scribe``'s, so that nobody waits for the disk.
     """
@@ -290,6 +292,7 @@ class MemoryFile:
         self.path, self.area, self._do = path, area, do
         self._kept = None if path is None else Kept(Vault(path, "memory", plain=True))
         self._saved_ms: int | None = None
+        self._meters: dict[str, str] | None = None
 
     def load(self) -> Memory:
         """What was kept; an empty memory where there is none. What cannot be read is put aside, never overwritten.
@@ -299,8 +302,9 @@ class MemoryFile:
         if self._kept is None:
             return Memory()
         self._kept.vault.try_out()
-        memory = self._kept.vault.load(self._read)
-        return Memory() if memory is None else memory
+        memory = self._kept.vault.load(self._read) or Memory()
+        self._meters = dict(memory.meters)
+        return memory
 
     def peek(self) -> Memory:
         """What is kept, the file left as it is. Raises ConfigError when it is another area's or cannot be read."""
@@ -321,10 +325,13 @@ class MemoryFile:
         return memory
 
     def keep(self, memory: Memory, now_ms: int) -> None:
-        """Save it when an hour has passed; what failed is tried again before."""
+        """Save it when an hour has passed, or a meter was met; what failed is tried again before."""
         if self._saved_ms is None:
             self._saved_ms = now_ms
-        elif now_ms - self._saved_ms >= SAVE_MS:
+        met = self._meters is not None and memory.meters != self._meters
+        if met or self._meters is None:
+            self._meters = dict(memory.meters)
+        if met or now_ms - self._saved_ms >= SAVE_MS:
             self._saved_ms = now_ms
             self._take(memory)
         if self._kept is not None:

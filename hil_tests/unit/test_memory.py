@@ -585,3 +585,18 @@ def test_kept_once_an_hour_and_not_before(tmp_path: Path) -> None:
             saved.append(now_ms)
             file.unlink()
     assert saved == [5_000 + SAVE_MS, 5_000 + 2 * SAVE_MS]
+
+
+def test_meter_that_says_who_it_is_is_remembered_at_once(tmp_path: Path) -> None:
+    """A crash within the first hour must not hide that the meter is another one after it."""
+    path = tmp_path / "memory.json"
+    store = MemoryFile(path)
+    memory = store.load()
+    store.keep(memory, 1000)
+    assert not path.exists()
+    memory.meters[""] = "20260115"
+    store.keep(memory, 2000)
+    assert MemoryFile(path).load().meters == {"": "20260115"}
+    path.unlink()
+    store.keep(memory, 3000)
+    assert not path.exists()
