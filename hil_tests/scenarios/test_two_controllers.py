@@ -6,6 +6,7 @@ cut. There is room for a third of the cars, so whatever two controllers gave tog
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from drivers.broker import BrokerChild
 from edge import config as cfg
 from edge.clock import Moment
 from edge.core import lease, watch
@@ -25,7 +27,8 @@ from edge.ports import ChargerState, Setpoint
 from hil_tests.rig.chargers import Chargers
 from hil_tests.rig.closed import MIDNIGHT_S, Air, MeterKind, Meterman
 from hil_tests.rig.community import VOLT, Community, Floats
-from hil_tests.rig.live import NOISE_PCT, flat_base_kw, waiting_cars
+from hil_tests.rig.daemon import Daemon
+from hil_tests.rig.live import NOISE_PCT, LiveArea, flat_base_kw, waiting_cars
 from hil_tests.rig.plant import Plant
 from hil_tests.rig.verdict import phase_minutes
 
@@ -36,6 +39,7 @@ SMALL = Community("small", rating_kva=100, peak_kw=40.0, valley_kw=40.0, piles=1
 RATED_A = SMALL.rating_kva * 1000.0 / 3.0 / VOLT
 LIMIT = 0.8
 SEED = 1
+START_S = 90.0
 
 
 @dataclass
@@ -258,3 +262,29 @@ def test_two_controllers_without_fences_give_a_current_twice(monkeypatch: pytest
     _, might_pct = halves(200.0).worst_pct()
     print(f"seed {SEED}: were all drawn {might_pct:.1f} %")
     assert might_pct > LIMIT * 100.0 + 10.0
+
+
+@pytest.mark.slow
+@pytest.mark.realtime
+def test_h14_second_daemon_on_the_same_broker_silences_the_first(
+    tmp_path: Path, require: Callable[[str], None]
+) -> None:
+    """Two processes, one mosquitto, in real time: neither throws the other out, and the newer epoch commands alone."""
+    require("mosquitto")
+    second = tmp_path / "second"
+    second.mkdir()
+    with BrokerChild.start("mosquitto") as broker, LiveArea(broker, tmp_path, lease_s=10) as area:
+        first = Daemon(area.config)
+        try:
+            first.await_words("normal", within_s=START_S)
+            shutil.copy(area.config, second)
+            newer = Daemon(second / area.config.name)
+            try:
+                newer.await_words("normal", within_s=START_S)
+                first.await_words("another controller commands this area", within_s=10)
+            finally:
+                newer.process.kill()
+        finally:
+            first.process.kill()
+        for words in (first.words(), newer.words()):
+            assert "connection" not in words.replace("connecting", "")
