@@ -79,8 +79,8 @@ _ROWS = {
         "on: chargers left alone take 6 A{turns} from {begin} to {end}: at most {load} A on {name}",
         "启用：失联充电桩 {begin}-{end} 自行以 6 A 充电{turns_zh}，{name_zh}最大 {load} A"),
     "late guess": (
-        "off: residents' night is a guess. Seven days of --memory switch it on, or late_fallback = true",
-        "未启用：居民夜间负荷未经实测；--memory 满七天后自动启用，或设 late_fallback = true"),
+        "off, the night is assumed: seven days of --memory or late_fallback = true give 6 A{turns}, {begin} to {end}",
+        "未启用（夜间负荷为假定值）：--memory 满七天或 late_fallback = true 后 {begin}-{end} 以 6 A 充电{turns_zh}"),
     "late off": (
         "off: late_fallback = false",
         "停用：late_fallback = false"),
@@ -175,27 +175,27 @@ def _fallback_rows(site: Site, charging: ChargingConfig, all_on: Load) -> list[t
 
 def _late_rows(site: Site, charging: ChargingConfig) -> list[tuple[str, str]]:
     """Whether chargers left alone charge in the valley, and by which figures."""
-    slots, span = charging.fallback_slots, late_hours(site, charging)
+    slots = charging.fallback_slots
     turns = {"turns": "", "turns_zh": ""}
     if slots > 1:
         turns = {"turns": f" in {slots} turns", "turns_zh": f"，分 {slots} 组轮换"}
+    span = late_hours(site, replace(charging, late_fallback=charging.late_fallback is not False))
     if span is None:
         return [("late", _both(_why_not_late(site, charging), fewest=late_slots(site, charging), **turns))]
     first, end = (minute // QUARTER_MIN for minute in span)
     hours = [q % QUARTERS for q in range(first, end if end > first else end + QUARTERS)]
     left = alone(site, MIN_MA, slots, hours, unleased_ma(site, charging))
-    said = _both("late", begin=clock(span[0]), end=clock(span[1]), **turns, **_facts(site, left))
+    row = "late guess" if late_hours(site, charging) is None else "late"
+    said = _both(row, begin=clock(span[0]), end=clock(span[1]), **turns, **_facts(site, left))
     return [("late", said), ("late hour", _sum(site, left))]
 
 
 def _why_not_late(site: Site, charging: ChargingConfig) -> str:
-    """Which sentence says why chargers left alone do not charge in the valley."""
+    """Which sentence says why chargers left alone cannot charge in the valley."""
     if charging.late_fallback is False:
         return "late off"
     if not any(site.cheap):
         return "late empty"
-    if late_hours(site, replace(charging, late_fallback=True)) is not None:
-        return "late guess"
     return "late slots" if late_slots(site, charging) else "late room"
 
 

@@ -140,7 +140,8 @@ def test_late_fallback_by_a_guess_of_the_night_is_off_until_wanted_or_measured(t
     config = loaded(tmp_path, left_alone(4, base_kva=8))
     assert alone_as_json(site_of(config), config.charging)["late_min"] is None
     said = dict(alone_in_words(site_of(config), config.charging))["late"]
-    assert said.startswith("off: residents' night is a guess. Seven days of --memory switch it on, or late_fallback =")
+    how = "seven days of --memory or late_fallback = true give 6 A, 23:00 to 08:00"
+    assert said.startswith(f"off, the night is assumed: {how}")
     learned = site_of(config, Memory(highest_ma=[[7, 9000, 9000, 9000]] * 96))
     assert alone_as_json(learned, config.charging)["late_min"] == (23 * 60, 8 * 60)
     rows = dict(alone_in_words(learned, config.charging))
