@@ -153,6 +153,7 @@ def test_check_shows_the_arithmetic_of_the_fallback(
     out = capsys.readouterr().out
     for topic in ("worst hour", "6 A for all", "fits alone", "as set"):
         assert f"\n{topic} " in out
+    assert f"\n{'fits alone':<13} 6 A for all\n{'':<13} 全部 6 A\n" in out  # Chinese below
     assert main(["check", path, "--json"]) == 0
     alone = json.loads(capsys.readouterr().out)["alone"]
     assert (alone["residents"], alone["fits_slots"], alone["as_set"]["load_ma"]) == ("stated", 1, 6000)
