@@ -31,6 +31,7 @@ from edge.schema import (
     read_switch,
     read_text,
     read_zone,
+    shown,
 )
 from edge.site import Site, fallback_problem, late_problem, survey
 
@@ -59,6 +60,10 @@ DAY_MIN = 24 * 60
 PHASES = ((1, "A"), (2, "B"), (4, "C"))
 # The R10 steps of distribution transformers, kVA.
 STANDARD_KVA = (30, 50, 63, 80, 100, 125, 160, 200, 250, 315, 400, 500, 630, 800, 1000, 1250, 1600, 2000, 2500)
+
+
+Residents = int | tuple[int, int, int]
+"""VA: on all phases together, or on each."""
 
 
 # ------------------------------------------------------------------------------------------------------ what is held
@@ -105,7 +110,7 @@ class FeederConfig:
     id: str
     limit_ma: int
     meter: MeterConfig | None = None
-    base_va: int | None = None
+    base_va: Residents | None = None
     """Residents' highest load behind it, where somebody has stated it; only with a meter of its own."""
 
 
@@ -163,7 +168,7 @@ class AreaConfig:
     feeders: tuple[FeederConfig, ...] = ()
     exports: bool = False
     """May power flow back? Where not, a negative power is a CT the wrong way round."""
-    base_va: int | None = None
+    base_va: Residents | None = None
     """Residents' highest load, where somebody has stated it: 99.9 % of all minutes stay below it."""
 
 
@@ -203,7 +208,26 @@ def _feeder_in_ka_or_ma(value: object) -> BadValueError | None:
 
 
 _LIMIT = Number("1", "100", decimals=1, scale=10, fraction_below="1")
-_BASE = Number("0.1", "20000", "kVA of residents", 1, 1000, hint=_load_in_va)
+_KVA = Number("0.1", "20000", "kVA of residents", 1, 1000, hint=_load_in_va)
+
+
+def _read_base(value: object) -> Residents:
+    """Read residents' load in VA: one number for all phases together, or a list of three. Raises BadValueError."""
+    if not isinstance(value, list):
+        return _KVA(value)
+    if len(value) != 3:
+        advice = "Write [a, b, c], one number for each phase, or one number for all three together."
+        raise BadValueError("is not a list of three numbers", advice)
+    try:
+        a, b, c = map(_KVA, value)
+    except BadValueError as error:
+        error.shown = f"[{', '.join(map(shown, value))}]"
+        raise
+    return a, b, c
+
+
+# A phase of 173 to 277 V: with a tenth less or 8 % more it is still within the 150 to 300 V that a meter is believed.
+_LINE_V = Number("300", "480", "line to line; a meter is believed from 150 to 300 V on a phase")
 _PORT = Number("1", "65535")
 _LEASE = OneOf({"echo": True, "none": False})
 _PHASE = OneOf(
@@ -216,13 +240,13 @@ AREA = (
     Key("rating_kva",       Number("5", "20000", "kVA of one transformer", 3, 1000, hint=_rating_in_va),
         "the rating on the transformer's plate, kVA", sample="1250"),
     Key("rating_confirmed", read_switch,  "true where the plate shows a rating off the standard list", False),
-    Key("secondary_v",      Number("200", "690", "line to line"), "voltage between two phases, V", 400),
+    Key("secondary_v",      _LINE_V,      "voltage between two phases, V", 400),
     Key("limit_pct",        _LIMIT,       "the ceiling on loading, % of rating", 80),
     Key("margin_pct",       Number("0", "1.5", "points of rating", 1, 10, fraction_below="0.1"),
         "what control keeps below the limit, % of rating", Decimal("1.5")),
     Key("exports",          read_switch,  "true where solar power may flow back through this transformer", False),
     Key("timezone",         read_zone,    "the local time of windows, valley and departures", "Asia/Shanghai"),
-    Key("base_p999_kva",    _BASE,        "residents' highest load: 99.9 % of all minutes stay below it, kVA", None),
+    Key("base_p999_kva",    _read_base,   "residents' highest load, kVA, in all or [a, b, c]", None),
 )
 WINDOW = (
     Key("from",             read_clock,   "when it begins, local time", sample='"22:00"'),
@@ -249,7 +273,7 @@ CHARGING = (
     Key("fallback_floor_by_law", read_switch,
         "true where the law demands the fallback although it does not fit", False),
     Key("late_fallback",    read_switch,
-        "charge by themselves in the valley where that fits; false: never, true: an error where it does not fit", None),
+        "charge by themselves in the valley: false never, true also by an assumed night, else once measured", None),
     Key("accept_unleased_kw", Number("0", "20000", "kW", 1, 1000),
         "so much may stand on chargers without a lease, even if the worst hour does not bear it, kW", 0),
 )
@@ -257,7 +281,7 @@ FEEDER = (
     Key("id",               read_id,      "the feeder's name", sample='"north"'),
     Key("limit_a",          Number("16", "4000", "A per phase", 0, 1000, hint=_feeder_in_ka_or_ma),
         "the most it may carry on a phase (without a meter: what it has left for chargers), A", sample="400"),
-    Key("base_p999_kva",    _BASE,        "residents' highest load behind its meter, kVA", None),
+    Key("base_p999_kva",    _read_base,   "residents' highest load behind its meter, kVA, in all or [a, b, c]", None),
 )
 CHARGER = (
     Key("id",               read_id,      "the charger's name in topics", sample='"cp-01"'),

@@ -62,7 +62,7 @@ class Fleet:
     """What another, newer controller has told a charger was seen: it commands this area."""
     strangers: set[str] = field(default_factory=set)
     odd_fallbacks: dict[str, int] = field(default_factory=dict)
-    """Chargers that would take more by themselves than the area was planned with, and how much, mA."""
+    """Chargers that would take more by themselves than was planned with, or less than the law demands: how much, mA."""
     units: dict[str, Unit] = field(default_factory=dict)
     places: tuple[Place, ...] = ()
     arrivals: int = 0
@@ -127,8 +127,9 @@ class Fleet:
             self._judge_now(unit)
 
     def _mind_fallback(self, name: str, fallback_ma: int) -> None:
-        """Less than planned is harmless; more breaks the arithmetic the area's safety rests on, and is named."""
-        if fallback_ma > self.charging.fallback_ma:
+        """More than planned breaks the arithmetic the area's safety rests on, less only what the law may demand."""
+        planned_ma = self.charging.fallback_ma
+        if fallback_ma > planned_ma or (self.charging.floor_by_law and fallback_ma < planned_ma):
             self.odd_fallbacks[name] = fallback_ma
         elif self.odd_fallbacks:
             self.odd_fallbacks.pop(name, None)

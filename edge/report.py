@@ -160,12 +160,13 @@ class Report:
         self._isolated = set(now)
 
     def _say_fallbacks(self) -> None:
-        """Who would take more by itself than the area was planned with."""
+        """Who would take more by itself than was planned with, or less than the law demands."""
         if odd := sorted(self.fleet.odd_fallbacks):
             first, fallback_a = odd[0], self.fleet.odd_fallbacks[odd[0]] / 1000
             more = f" and {len(odd) - 1} more" if odd[1:] else ""
             asked = self.config.charging.fallback_ma / 1000
-            text = f"{first}{more} would take {fallback_a:g} A without us; fallback_a = {asked:g} was planned with"
+            why = "was planned with" if fallback_a > asked else "is what the law demands"
+            text = f"{first}{more} would take {fallback_a:g} A without us; fallback_a = {asked:g} {why}"
             self.voice.warn("fallback", text)
         elif self.voice.said("fallback"):
             self.voice.say("fallback", "every charger has the fallback that was planned with")

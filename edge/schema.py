@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MAX_FILE_BYTES = 1 << 20  # 3000 chargers need about 200 kB; a wrong path may be a disk image
 MAX_SHOWN_CHARS = 40
+SERIAL_MAX = (1 << 32) - 1
 ID_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _SECRET = re.compile(r"pass(word|wd|phrase)?|pwd|secret|token|credential|api_?key", re.IGNORECASE)
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]{1,40}")
@@ -214,11 +215,21 @@ def read_text(value: object) -> str:
 
 
 def read_serial(value: object) -> str:
-    """Read a serial number as it is printed on a device; a plain number will do. Raises BadValueError."""
-    text = str(value) if type(value) is int and value >= 0 else value
-    if isinstance(text, str) and re.fullmatch(r"[0-9A-Za-z._/-]{1,32}", text):
-        return text
-    raise BadValueError("is no serial number", 'Write it as printed on the device, such as "20260115".')
+    """Read a serial number as meters say it: a number of 32 bits, the zeros printed before it left out.
+
+    Raises BadValueError for what no meter can say: it would be another meter for ever.
+    """
+    text = str(value) if type(value) is int else value
+    if not isinstance(text, str) or not re.fullmatch(r"[0-9]{1,32}", text):
+        raise BadValueError(
+            "is no serial number that a meter can say", 'Write the digits printed on the device, such as "20260115".'
+        )
+    if int(text) > SERIAL_MAX:
+        raise BadValueError(
+            f"is above {SERIAL_MAX}, the highest serial number that a meter can say",
+            "Write what taiqu check --live reads from it.",
+        )
+    return str(int(text))
 
 
 def read_switch(value: object) -> bool:

@@ -19,7 +19,7 @@ from edge.schema import clock, in_file_units
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from edge.config import AreaConfig, ChargerConfig, ChargingConfig, FeederConfig
+    from edge.config import AreaConfig, ChargerConfig, ChargingConfig, Residents
     from edge.memory import Memory
 
 LATE_QUARTERS = 4
@@ -29,6 +29,9 @@ SLOTS_MAX = 8
 """In more turns than this a car gets too little to be worth its starts."""
 RESERVE_PCT = 110
 """Residents' highest load counts a tenth more: next winter is colder."""
+WORST_PHASE_PCT = 40
+"""Residents that were stated in one number count so much of it on each phase, as any may be the worst: the most that an
+unbalance of 25 %, (Imax - Imin) / Imax, makes of one phase, 100 : 75 : 75. No transformer is allowed more."""
 LEARNED_DAYS = 7
 """Residents' highest load is believed to be learned when every quarter of an hour was seen on so many days."""
 LEARNED, STATED, UNKNOWN = "learned", "stated", "unknown"
@@ -58,23 +61,29 @@ class Site:
     """Residents, with their reserve; empty while nobody has said or learned what they draw."""
     source: str
     """LEARNED, STATED or UNKNOWN."""
+    missing: tuple[str, ...]
+    """The tables of the configuration where residents are not stated, though a meter sees them."""
+    assumed: tuple[str, ...]
+    """Those where they are stated in one number, so that WORST_PHASE_PCT is assumed; none once they are learned."""
     cheap: tuple[bool, ...]
     """Is a quarter of an hour in the price valley?"""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What chargers without control add at the worst hour: in all, and on the phase that it presses most."""
+    """What chargers without control add at the worst hour: in all, and on the wire that it presses most."""
 
     minute: int
     name: str
     """The tightest constraint: the worst phase, or that of a feeder."""
-    residents_va: int
-    free_va: int
+    limit_ma: int
+    margin_ma: int
+    residents_ma: int
     free_ma: int
-    """What is free for chargers: on the three phases in all, and on the tightest constraint."""
-    load_va: int
+    """What limit less margin and residents leaves for chargers there; below 0 where residents alone take more."""
     load_ma: int
+    load_va: int
+    """What the chargers take there, and on the three phases in all."""
     over_va: int
     """What is above the limit itself, summed over the phases of the transformer or of the worst feeder."""
 
@@ -82,6 +91,11 @@ class Load:
     def fits(self) -> bool:
         """Does the load stay below limit less margin on every constraint?"""
         return self.load_ma <= self.free_ma or self.load_ma == 0
+
+    @property
+    def over_ma(self) -> int:
+        """What is above the limit itself on the tightest constraint."""
+        return max(self.residents_ma + self.load_ma - self.limit_ma, 0)
 
 
 def survey(
@@ -94,7 +108,9 @@ def survey(
     less = [ma * config.margin_permille // 1000 for ma in rated]
     limit_ma = [[ma * share // 1000 for ma, share in zip(rated, row, strict=True)] for row in shares]
     phase_mv = round(config.secondary_v * 1000 / 3**0.5)
-    source, base = _residents(phase_mv, config.base_va, feeders, memory)
+    stated = {"[area]": config.base_va}
+    stated |= {f"[feeders.{at}]": f.base_va for at, f in enumerate(feeders, 1) if f.meter is not None}
+    source, base = _residents(config, phase_mv, memory)
     return Site(
         phase_mv=phase_mv,
         rating_va=config.rating_va,
@@ -106,6 +122,8 @@ def survey(
         line_ma=tuple(tuple(ma - margin for ma, margin in zip(row, less, strict=True)) for row in limit_ma),
         base_ma=base,
         source=source,
+        missing=tuple(name for name, va in stated.items() if va is None),
+        assumed=tuple(name for name, va in stated.items() if isinstance(va, int) and source == STATED),
         cheap=tuple(cheap),
     )
 
@@ -127,21 +145,28 @@ def _sums(rows: Iterable[tuple[ChargerConfig, int]], feeders: int) -> tuple[int,
     return tuple(out)
 
 
-def _residents(
-    phase_mv: int, base_va: int | None, feeders: Sequence[FeederConfig], memory: Memory | None
-) -> tuple[str, Table]:
+def _residents(config: AreaConfig, phase_mv: int, memory: Memory | None) -> tuple[str, Table]:
     """Residents' highest load, with its reserve: what was learned, else what is stated in the cautious day's shape."""
+    feeders = config.feeders
     if memory is not None and (learned := memory.highest(LEARNED_DAYS, 3 + 3 * len(feeders))) is not None:
         # Behind a feeder without a meter nobody is seen: its limit is what it has left for cars.
         seen = [1] * 3 + [int(f.meter is not None) for f in feeders for _ in "abc"]
         rows = [[ma * one * RESERVE_PCT // 100 for ma, one in zip(row, seen, strict=True)] for row in learned]
         return LEARNED, tuple(map(tuple, rows))
-    stated = [base_va, *(f.base_va if f.meter is not None else 0 for f in feeders)]
-    if any(va is None for va in stated):
+    stated = [config.base_va, *(f.base_va if f.meter is not None else 0 for f in feeders)]
+    if any(base is None for base in stated):
         return UNKNOWN, ()
-    thirds_ma = [(va or 0) * 1_000_000 / phase_mv / 3 * RESERVE_PCT / 100 for va in stated for _ in "abc"]
+    high_ma = [va * 1_000_000 / phase_mv * RESERVE_PCT / 100 for base in stated for va in _by_phase(base or 0)]
     shape = [max(day_one(q * QUARTER_MIN), day_one((q + 1) * QUARTER_MIN)) for q in range(QUARTERS)]
-    return STATED, tuple(tuple(round(ma * share) for ma in thirds_ma) for share in shape)
+    return STATED, tuple(tuple(round(ma * share) for ma in high_ma) for share in shape)
+
+
+def _by_phase(stated: Residents) -> tuple[float, float, float]:
+    """Residents by phase, VA: as stated, else each phase as if it were the worst."""
+    if isinstance(stated, tuple):
+        return stated
+    worst = stated * WORST_PHASE_PCT / 100
+    return worst, worst, worst
 
 
 def alone(
@@ -157,7 +182,9 @@ def alone(
     """
     adds = [at_once(count, slots) * fallback_ma for count in site.counts]
     adds = [ma + stands for ma, stands in zip(adds, stands_ma or [0] * len(adds), strict=True)]
-    used = [k for k, count in enumerate(site.counts) if count or site.could_ma[k]]
+    there = [count or could for count, could in zip(site.counts, site.could_ma, strict=True)]
+    # Where nothing is added residents may be over the line, and that must not hide who is added elsewhere.
+    used = [k for k, ma in enumerate(adds if any(adds) else there) if ma]
     # The hour and the constraint that this presses most.
     _, q, tightest = min((site.line_ma[q][k] - site.base_ma[q][k] - adds[k], q, k) for q in quarters for k in used)
     base, limit, line = site.base_ma[q], site.limit_ma[q], site.line_ma[q]
@@ -165,11 +192,12 @@ def alone(
     return Load(
         minute=q * QUARTER_MIN,
         name=site.names[tightest],
-        residents_va=va(site, sum(base[:3])),
-        free_va=va(site, sum(max(line[p] - base[p], 0) for p in range(3))),
+        limit_ma=limit[tightest],
+        margin_ma=limit[tightest] - line[tightest],
+        residents_ma=base[tightest],
         free_ma=line[tightest] - base[tightest],
-        load_va=va(site, sum(adds[:3])),
         load_ma=adds[tightest],
+        load_va=va(site, sum(adds[:3])),
         over_va=va(site, max(sum(max(ma, 0) for ma in over[at : at + 3]) for at in range(0, len(over), 3))),
     )
 
@@ -226,9 +254,12 @@ def late_span(site: Site, slots: int, stands_ma: Sequence[int] = ()) -> tuple[in
 def late_hours(site: Site, charging: ChargingConfig) -> tuple[int, int] | None:
     """When chargers left alone may charge in the valley, (first, end) in minutes of the local day; None: never.
 
-    A fallback above 0 charges at all hours already.
+    A fallback above 0 charges at all hours already. Where residents are stated only the shape of their night is a
+    guess, so that somebody has to want it.
     """
     if charging.late_fallback is False or charging.fallback_ma or site.source == UNKNOWN:
+        return None
+    if site.source == STATED and not charging.late_fallback:
         return None
     return late_span(site, charging.fallback_slots, unleased_ma(site, charging))
 
@@ -239,14 +270,16 @@ def late_problem(site: Site, charging: ChargingConfig) -> str:
         return ""
     if charging.fallback_ma:
         return "late_fallback = true goes with fallback_a = 0: another fallback charges at all hours. Leave it out."
+    if not any(site.cheap):
+        return "late_fallback = true has no hours: the valley is empty. Set valley, or leave late_fallback out."
     if site.source == UNKNOWN:
-        return (
-            "late_fallback = true cannot be checked: nobody has said what residents draw. Add base_p999_kva to [area] "
-            "and to each feeder with a meter, or leave it out."
-        )
+        return f"late_fallback = true cannot be checked: {_unsaid(site)}, or leave it out."
     slots = late_slots(site, charging)
     advice = f"Set fallback_slots = {slots} here and in the chargers" if slots else "Leave it out"
-    return f"late_fallback = true does not fit: no hour of the valley has room for 6 A at all chargers. {advice}."
+    return (
+        "late_fallback = true does not fit: no hour of the valley has room for 6 A at all chargers. "
+        f"{advice}.{_assumption(site)}"
+    )
 
 
 def late_slots(site: Site, charging: ChargingConfig) -> int:
@@ -259,22 +292,39 @@ def fallback_problem(site: Site, charging: ChargingConfig) -> str:
     """Why the configured fallback cannot stand, and what to do; empty when it can."""
     fallback_ma, slots = charging.fallback_ma, charging.fallback_slots
     if fallback_ma == 0:
+        if charging.floor_by_law:
+            return (
+                "fallback_floor_by_law = true goes with fallback_a = 0, which is no floor. "
+                "Set fallback_a to what the law demands, 6 or more, or leave fallback_floor_by_law out."
+            )
         return ""
     text = f"fallback_a = {in_file_units(fallback_ma, 1000)}"
     if slots > 1 and fallback_ma != MIN_MA:
         return f"fallback_slots = {slots} goes with {text}; a turn is for 6 A. Set fallback_a = 6, or leave it out."
     if site.source == UNKNOWN:
-        return (
-            f"{text} cannot be checked: nobody has said what residents draw. Add base_p999_kva to [area] and to each "
-            "feeder with a meter, or set fallback_a = 0."
-        )
+        return f"{text} cannot be checked: {_unsaid(site)}, or set fallback_a = 0."
     left = alone(site, fallback_ma, slots)
     if left.fits or charging.floor_by_law:
         return ""
     return (
         f"{text} does not fit: at {clock(left.minute)} residents leave {max(left.free_ma, 0) // 1000} A on "
         f"{left.name}, and chargers left alone take {left.load_ma // 1000} A there. {_instead(site)} "
-        "Where the law demands a floor: fallback_floor_by_law = true."
+        f"Where the law demands a floor: fallback_floor_by_law = true.{_assumption(site)}"
+    )
+
+
+def _unsaid(site: Site) -> str:
+    """Whose residents nobody has stated, and where to do so."""
+    return f"nobody has said what residents draw. Add base_p999_kva to {' and '.join(site.missing)}"
+
+
+def _assumption(site: Site) -> str:
+    """What is taken for granted of residents, and how to know better."""
+    if not site.assumed:
+        return ""
+    return (
+        f" Residents are taken as {WORST_PHASE_PCT} % on the worst phase: "
+        f"base_p999_kva = [a, b, c] in {' and '.join(site.assumed)} says it by phase."
     )
 
 

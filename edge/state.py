@@ -41,7 +41,7 @@ class State:
         Raises ConfigError when there is none or the folder is another area's, OSError when it cannot be a folder.
         """
         self._make_folder()
-        good, good_text = self._last_good(path, meter_models)
+        good, good_text = self._last_good(self._config.vault.load, path, meter_models)
         text = ""
         try:
             text = read_file(path)
@@ -57,7 +57,8 @@ class State:
             if text != good_text:
                 self._config.set({"area": config.area_id, "path": str(path.absolute()), "text": text})
         self._area = config.area_id
-        self.epoch = self._epoch.vault.load(self._read_epoch) or 0
+        self._refuse_another(config.area_id)
+        self.epoch = self._epoch.vault.load(_read_epoch) or 0
         return config
 
     def keep(self, epoch: int, now_ms: int, do: Callable[[Callable[[], object]], object]) -> None:
@@ -78,10 +79,34 @@ class State:
             log.warning("state %s: %s. Nothing is kept; control goes on", self.folder, err.strerror or err)
             self.memory = None
 
-    def _last_good(self, path: Path, meter_models: Collection[str]) -> tuple[cfg.AreaConfig | None, str]:
-        """What was last accepted from this very path, with its text."""
+    def check(self, path: Path, config: cfg.AreaConfig, meter_models: Collection[str]) -> None:
+        """Would ``load`` take this configuration from ``path``? Changes nothing. Raises ConfigError."""
+        self._refuse_another(config.area_id)
         try:
-            text = self._config.vault.load(lambda data: _read_text(data, path))
+            good, good_text = self._last_good(self._config.vault.peek, path, meter_models)
+        except (OSError, ValueError, RecursionError):
+            return  # nothing was accepted yet, or it cannot be read any more
+        if good is not None and config != good:
+            _check_end(read_file(path), good_text, path)
+
+    def _refuse_another(self, area: str) -> None:
+        """Is anything in the folder another area's? Raises ConfigError."""
+        for vault in (self._config.vault, self._epoch.vault, Vault(self.folder / "memory.json", "memory", plain=True)):
+            try:
+                other = vault.peek(_read_area)
+            except (OSError, ValueError, RecursionError):
+                continue
+            if other != area:
+                raise cfg.ConfigError(
+                    [f"--state {self.folder} is the state of area {other[:40]}, not {area}. Choose another folder."]
+                )
+
+    def _last_good(
+        self, read: Callable[[Callable[[Any], str]], str | None], path: Path, meter_models: Collection[str]
+    ) -> tuple[cfg.AreaConfig | None, str]:
+        """What was last accepted from this very path, with its text."""
+        text = read(lambda data: _read_text(data, path))
+        try:
             return (cfg.from_text(text, path, meter_models), text) if text else (None, "")
         except cfg.ConfigError:  # accepted by an earlier version, and no longer
             return None, ""
@@ -93,19 +118,24 @@ class State:
             log.error("  %s", problem)
         log.error(
             "control goes on with the configuration that was accepted last, kept in %s. Correct the file until "
-            "taiqu check %s is content, then restart",
-            self._config.vault.path, path,
+            "taiqu check %s --state %s is content, then restart",
+            self._config.vault.path, path, self.folder,
         )  # fmt: skip
 
-    def _read_epoch(self, data: dict[str, Any]) -> int:
-        area, epoch = (data.get("area"), data.get("epoch")) if isinstance(data, dict) else (None, None)
-        if not isinstance(area, str) or not isinstance(epoch, int) or epoch < 0:
-            raise ValueError("no epoch")
-        if area != self._area:
-            raise cfg.ConfigError(
-                [f"--state {self.folder} is the state of area {area[:40]}, not {self._area}. Choose another folder."]
-            )
-        return epoch
+
+def _read_epoch(data: object) -> int:
+    epoch = data.get("epoch") if isinstance(data, dict) else None
+    if not isinstance(epoch, int) or epoch < 0:
+        raise ValueError("no epoch")
+    return epoch
+
+
+def _read_area(data: object) -> str:
+    """Whose it is. Raises ValueError."""
+    area = data.get("area") if isinstance(data, dict) else None
+    if not isinstance(area, str):
+        raise ValueError("no area")  # noqa: TRY004 - a vault reads ValueError as damage
+    return area
 
 
 def _read_text(data: object, path: Path) -> str:

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 import stat
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from edge.config import PHASES, lowest_limit_permille
 from edge.core import watch
-from edge.core.ledger import at_once
-from edge.core.model import MIN_MA
 from edge.schema import clock, in_file_units
-from edge.site import EV_PF_PERMILLE, UNKNOWN, alone, fitting_slots, late_hours, late_slots, unleased_ma, va
 
 if TYPE_CHECKING:
-    from edge.config import AreaConfig, BrokerConfig, ChargingConfig, MeterConfig
-    from edge.site import Load, Site
+    from edge.config import AreaConfig, BrokerConfig, MeterConfig
 
 
 def advise(config: AreaConfig) -> list[str]:
@@ -51,8 +46,8 @@ def advise(config: AreaConfig) -> list[str]:
 def _advise_feeders(config: AreaConfig) -> list[str]:
     """Feeders that limit nothing."""
     return [
-        f"Feeder {feeder.id} bears {_amps(feeder.limit_ma)} A, more than the whole transformer's "
-        f"{_amps(config.rated_ma)} A: it limits nothing. Is there a digit too many?"
+        f"Feeder {feeder.id} bears {amps(feeder.limit_ma)} A, more than the whole transformer's "
+        f"{amps(config.rated_ma)} A: it limits nothing. Is there a digit too many?"
         for feeder in config.feeders
         if feeder.limit_ma > config.rated_ma
     ]
@@ -84,8 +79,8 @@ def in_words(config: AreaConfig) -> list[tuple[str, str]]:
         f"{_span(w.start_min, w.end_min)} {in_file_units(w.limit_permille, 10)} %" for w in config.windows
     )
     transformer = (
-        f"{rating_kva} kVA at {config.secondary_v} V = {_amps(config.rated_ma)} A per phase; "
-        f"{in_file_units(limit, 10)} % = {_amps(limit_ma)} A, {limit_kva:.0f} kVA"
+        f"{rating_kva} kVA at {config.secondary_v} V = {amps(config.rated_ma)} A per phase; "
+        f"{in_file_units(limit, 10)} % = {amps(limit_ma)} A, {limit_kva:.0f} kVA"
     )
     want_kwh, depart = in_file_units(charging.default_want_wh, 1000), clock(charging.default_depart_min)
     return [
@@ -130,7 +125,7 @@ def _feeder_words(config: AreaConfig) -> str:
     """Each feeder with its limit and how many chargers share it."""
     behind = [charger.feeder for charger in config.chargers]
     return "; ".join(
-        f"{feeder.id} {_amps(feeder.limit_ma)} A per phase for {behind.count(at)} charger(s) together"
+        f"{feeder.id} {amps(feeder.limit_ma)} A per phase for {behind.count(at)} charger(s) together"
         + ("" if feeder.meter is None else f" and residents, {_meter_words(feeder.meter)}")
         + ("" if feeder.meter is None else f"; when that is silent, {_silent_words(feeder.meter)} behind it")
         for at, feeder in enumerate(config.feeders)
@@ -158,154 +153,20 @@ def _all_at_once(config: AreaConfig) -> str:
     side = "above" if share > limit else "below"
     lowest = "the lowest limit" if limit < config.limit_permille else "the limit"
     return (
-        f"{_amps(total_ma)} A on phase {worst} = {in_file_units(share, 10)} % of rating, "
+        f"{amps(total_ma)} A on phase {worst} = {in_file_units(share, 10)} % of rating, "
         f"{in_file_units(abs(share - limit), 10)} points {side} {lowest} before residents are counted"
     )
 
 
 def _fallback_words(config: AreaConfig) -> str:
     charging = config.charging
-    lease_s = charging.lease_ms // 1000
-    if charging.fallback_ma == 0:
-        return f"a charger that hears nothing for {lease_s} s stops by itself"
+    stay = sum(not charger.leased for charger in config.chargers)
     turns = f", in one of {charging.fallback_slots} turns of 15 min" if charging.fallback_slots > 1 else ""
-    return f"a charger that hears nothing for {lease_s} s goes to {_amps(charging.fallback_ma)} A by itself{turns}"
-
-
-# fmt: off
-_ALONE = {
-    "unknown": (
-        "not computed: nobody has said what residents draw (base_p999_kva), so only 0 A is safe",
-        "未计算：未给出居民最大负荷 base_p999_kva，只有 0 A 安全"),
-    "worst hour": (
-        "{at}: residents, {residents} kVA ({source}, a tenth in reserve), leave {free} kW free, {free_a} A on {name}",
-        "{at} 居民 {residents} kVA（含一成裕量），余 {free} kW，{name_zh} 余 {free_a} A"),
-    "6 A for all": (
-        "{need} of rating, {need_a} A on {name}",
-        "全部 6 A：{need}，{name_zh} {need_a} A"),
-    "none": (
-        "0 A: not even 6 A in 8 turns fits",
-        "0 A：分 8 组轮换 6 A 也放不下"),
-    "all": (
-        "6 A for all",
-        "全部 6 A"),
-    "turns": (
-        "6 A in {slots} turns of 15 min: of {count} chargers on a phase at most {most} together (99.9 %)",
-        "6 A 分 {slots} 组轮换，每组 15 分钟：每相 {count} 台中同时最多 {most} 台（99.9 %）"),
-    "as set": (
-        "fallback_a = {set_a}, fallback_slots = {set_slots}: at worst {load} of rating, {load_a} A on {set_name}",
-        "最大 {load}，{set_name_zh} {load_a} A"),
-    "by law": (
-        "kept although it does not fit: at {set_at} up to {over} kW above the limit",
-        "法定最低电流，容量不足：{set_at} 越限最多 {over} kW"),
-    "late": (
-        "on: chargers left alone take 6 A{late_turns} from {late_from} to {late_to}",
-        "启用：失联充电桩 {late_from}-{late_to} 自行以 6 A 充电"),
-    "late off": (
-        "off: late_fallback = false",
-        "停用"),
-    "late room": (
-        "off: in no hour of the valley 6 A fits at all chargers{late_turns}",
-        "停用：谷时段容量不足"),
-    "late slots": (
-        "off: it would fit with fallback_slots = {late_slots}, here and in the chargers",
-        "停用：设 fallback_slots = {late_slots} 即可"),
-    "no lease": (
-        "chargers without a lease could take {could} kW; {may} kW may stand on them, at any hour and for ever",
-        "无租约充电桩最大 {could} kW；任何时刻最多允许 {may} kW"),
-    "accepted": (
-        "accept_unleased_kw = {accept} is more than fits: at {at} up to {over} kW above the limit",
-        "超出容量：{at} 越限最多 {over} kW"),
-    "accepted unknown": (
-        "accept_unleased_kw = {accept}, and nobody has said what residents draw: it may be above the limit",
-        "未给出居民最大负荷，可能越限"),
-}
-# fmt: on
-"""What is said of chargers that are left alone, English and Chinese."""
-
-
-def alone_in_words(site: Site, charging: ChargingConfig) -> list[tuple[str, str]]:
-    """The arithmetic of the fallback as rows of topic and sentence, English then Chinese."""
-    if site.source == UNKNOWN:
-        return [("fits alone", "  ".join(_ALONE["unknown"])), *_unleased_rows(site, charging)]
-    all_on, chosen = alone(site, MIN_MA), alone(site, charging.fallback_ma, charging.fallback_slots)
-    slots, count, late = fitting_slots(site), max(site.counts[:3]), late_hours(site, charging)
-    facts = {
-        "at": clock(all_on.minute), "name": all_on.name, "name_zh": _chinese(all_on.name), "source": site.source,
-        "residents": -(-all_on.residents_va // 1000), "free": all_on.free_va * EV_PF_PERMILLE // 1_000_000,
-        "free_a": max(all_on.free_ma, 0) // 1000, "need": _share(site, all_on), "need_a": _amps(all_on.load_ma),
-        "slots": slots, "count": count, "most": at_once(count, slots), "set_a": _amps(charging.fallback_ma),
-        "set_slots": charging.fallback_slots, "set_at": clock(chosen.minute), "set_name": chosen.name,
-        "set_name_zh": _chinese(chosen.name), "load": _share(site, chosen), "load_a": _amps(chosen.load_ma),
-        "over": _kw(chosen.over_va), "late_slots": late_slots(site, charging),
-        "late_from": clock(late[0] if late else 0), "late_to": clock(late[1] if late else 0),
-        "late_turns": f" in {charging.fallback_slots} turns" if charging.fallback_slots > 1 else "",
-    }  # fmt: skip
-    rows = [
-        ("worst hour", "worst hour"),
-        ("6 A for all", "6 A for all"),
-        ("fits alone", {0: "none", 1: "all"}.get(slots, "turns")),
-        *([("as set", "as set")] if charging.fallback_ma else []),
-        *([("by law", "by law")] if charging.fallback_ma and not chosen.fits else []),
-        *([] if charging.fallback_ma else [("late", _late_row(site, charging))]),
-    ]
-    said = [(topic, "  ".join(_ALONE[row]).format(**facts)) for topic, row in rows]
-    return said + _unleased_rows(site, charging)
-
-
-def _unleased_rows(site: Site, charging: ChargingConfig) -> list[tuple[str, str]]:
-    """What may stand on chargers without a lease, and what it costs where more is accepted than fits."""
-    if not site.could_all_ma:
-        return []
-    stands_ma = unleased_ma(site, charging)
-    may_va = va(site, min(sum(stands_ma[:3]), site.could_all_ma))
-    facts = {
-        "could": _kw(va(site, site.could_all_ma)), "may": may_va * EV_PF_PERMILLE // 1_000_000,
-        "accept": in_file_units(charging.accept_unleased_w, 1000),
-    }  # fmt: skip
-    rows = [("no lease", "no lease")]
-    if stands_ma != unleased_ma(site, replace(charging, accept_unleased_w=0)):
-        rows.append(("accepted", "accepted" if site.base_ma else "accepted unknown"))
-        if site.base_ma:
-            left = alone(site, charging.fallback_ma, charging.fallback_slots, stands_ma=stands_ma)
-            facts |= {"at": clock(left.minute), "over": _kw(left.over_va)}
-    return [(topic, "  ".join(_ALONE[row]).format(**facts)) for topic, row in rows]
-
-
-def _late_row(site: Site, charging: ChargingConfig) -> str:
-    """Which sentence tells whether chargers left alone charge in the valley."""
-    if charging.late_fallback is False:
-        return "late off"
-    if late_hours(site, charging) is not None:
-        return "late"
-    return "late slots" if late_slots(site, charging) else "late room"
-
-
-def alone_as_json(site: Site, charging: ChargingConfig) -> dict[str, Any]:
-    """The same for programs, in core units."""
-    known = site.source != UNKNOWN
-    return {
-        "residents": site.source,
-        "fits_slots": fitting_slots(site) if known else None,
-        "all_at_6a": asdict(alone(site, MIN_MA)) if known else None,
-        "as_set": asdict(alone(site, charging.fallback_ma, charging.fallback_slots)) if known else None,
-        "late_min": late_hours(site, charging),
-        "unleased_ma": unleased_ma(site, charging),
-    }
-
-
-def _share(site: Site, left: Load) -> str:
-    return f"{_kw(left.load_va)} kW = {in_file_units(left.load_va * 1000 // site.rating_va, 10)} %"
-
-
-def _kw(load_va: int) -> int:
-    """Chargers' VA as kW, rounded up."""
-    return -(-load_va * EV_PF_PERMILLE // 1_000_000)
-
-
-def _chinese(name: str) -> str:
-    """A constraint's name in Chinese."""
-    return re.sub(r"phase (.)", r"\1相", name).replace("feeder", "馈线").replace(", ", " ")
+    goes = f"goes to {amps(charging.fallback_ma)} A by itself{turns}" if charging.fallback_ma else "stops by itself"
+    said = [f"a charger that hears nothing for {charging.lease_ms // 1000} s {goes}"]
+    if stay:
+        said.append(f"{stay} charger(s) without a lease stay at what they were told last")
+    return "; ".join(said if stay < len(config.chargers) else said[1:])
 
 
 def _worst_phase(config: AreaConfig, current_ma: int) -> tuple[int, str]:
@@ -317,7 +178,8 @@ def _worst_phase(config: AreaConfig, current_ma: int) -> tuple[int, str]:
     return max(loads, key=lambda load: load[0])
 
 
-def _amps(current_ma: int) -> str:
+def amps(current_ma: int) -> str:
+    """A current in A, rounded."""
     return str((current_ma + 500) // 1000)
 
 

@@ -13,11 +13,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from drivers.meters import MODELS
 from edge import __main__ as daemon
 from edge import config as cfg
-from edge import words
+from edge import left_alone, words
 from edge.memory import MemoryFile
-from edge.site import fallback_problem
+from edge.site import fallback_problem, late_problem
 from edge.state import State
 from tools import bench, demo, why
 from tools.errors import UserError
@@ -76,6 +77,10 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--live", action="store_true", help="also read the meter once and log in to the broker")
     verb.add_argument("--json", action="store_true", help="the area as JSON on standard output")
     verb.add_argument("--memory", type=Path, metavar="FILE", help="hold the fallback against what was learned, too")
+    verb.add_argument(
+        "--state", type=Path, metavar="FOLDER",
+        help="hold the file against what was accepted last, as run does, and the fallback against what was learned",
+    )  # fmt: skip
     verb.set_defaults(run=_check)
 
     verb = verbs.add_parser("why", help="why each charger has the current it has, from the journal")
@@ -97,9 +102,10 @@ def _run(args: argparse.Namespace) -> int:
         config = daemon.load(args.area, state)
         return daemon.run(config, journal=args.journal, clock=clock, memory=args.memory, state=state)
     except OSError as err:
-        what = err.filename or args.clock or args.area
-        bench_too = " and a bench that runs" if args.clock else ""
-        raise UserError(f"{what}: {err.strerror or err}. Choose a path that can be written{bench_too}.") from None
+        reason = err.strerror or err
+        if err.filename is None and clock is not None:
+            raise UserError(f"--clock {args.clock}: {reason}. Start the bench first, and name its address.") from None
+        raise UserError(f"{err.filename or args.area}: {reason}. Choose a path that can be written.") from None
 
 
 def _address(option: str, text: str | None) -> tuple[str, int] | None:
@@ -114,30 +120,35 @@ def _address(option: str, text: str | None) -> tuple[str, int] | None:
 def _check(args: argparse.Namespace) -> int:
     try:
         config = daemon.load(args.area)
+        memory = args.memory
+        if args.state is not None:
+            state = State(args.state)
+            state.check(args.area, config, MODELS.keys())
+            memory = memory or (state.memory if state.memory and state.memory.exists() else None)
     except cfg.ConfigError as err:
         if args.json:
             json.dump({"errors": err.problems}, sys.stdout, ensure_ascii=False, indent=2)
             sys.stdout.write("\n")
         raise
-    site = cfg.site_of(config, MemoryFile(args.memory, config.area_id).peek())
+    site = cfg.site_of(config, MemoryFile(memory, config.area_id).peek())
     live = daemon.probe(config) if args.live else []
     trouble = [text for ok, text in live if not ok]
-    if problem := fallback_problem(site, config.charging):
-        trouble.append(f"{args.area.name}: [charging] {problem}")
+    problems = fallback_problem(site, config.charging), late_problem(site, config.charging)
+    trouble += [f"{args.area.name}: [charging] {problem}" for problem in problems if problem]
     if args.json:
         document: dict[str, Any] = {"area": words.as_json(config), "advice": words.advise(config)}
-        document["alone"] = words.alone_as_json(site, config.charging)
+        document["alone"] = left_alone.as_json(site, config.charging)
         if args.live:
             document["live"] = [{"ok": ok, "text": text} for ok, text in live]
         json.dump(document, sys.stdout, ensure_ascii=False, indent=2)
         sys.stdout.write("\n")
     else:
-        rows = [*words.in_words(config), *words.alone_in_words(site, config.charging)]
+        rows = [*words.in_words(config), *left_alone.in_words(site, config.charging)]
         rows += [("advice", text) for text in words.advise(config)]
         rows += [("live", text) for ok, text in live if ok]
         width = max(len(topic) for topic, _ in rows)
         for topic, sentence in rows:
-            print(f"{topic:<{width}}  {sentence}")
+            print(f"{topic:<{width}}  {sentence}".replace("\n", "\n" + " " * (width + 2)))
     if trouble:
         raise UserError("\n".join(trouble))
     return 0

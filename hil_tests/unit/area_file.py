@@ -29,8 +29,9 @@ def document(table: str = "area", *lines: str, without: str = "") -> str:
 
 
 def stated(text: str, base_kva: int = 600) -> str:
-    """The same with residents' highest load stated: without it no fallback above 0 can be checked."""
-    return text.replace("[area]\n", f"[area]\nbase_p999_kva = {base_kva}\n", 1)
+    """The same with residents' highest load stated, even on all phases: without it no fallback above 0 is checked."""
+    third = f"{base_kva / 3:.1f}"
+    return text.replace("[area]\n", f"[area]\nbase_p999_kva = [{third}, {third}, {third}]\n", 1)
 
 
 def write(folder: Path, text: str | bytes) -> Path:

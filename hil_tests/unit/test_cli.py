@@ -17,6 +17,8 @@ from drivers.broker import BrokerChild
 from edge import __main__ as daemon
 from edge.fleet import EPOCH_STEP
 from edge.memory import Memory, MemoryFile
+from edge.scribe import at_once
+from edge.state import State
 from edge.vault import Vault
 from hil_tests.rig.meter import MeterServer
 from hil_tests.rig.plant import Busbar
@@ -151,6 +153,7 @@ def test_check_shows_the_arithmetic_of_the_fallback(
     out = capsys.readouterr().out
     for topic in ("worst hour", "6 A for all", "fits alone", "as set"):
         assert f"\n{topic} " in out
+    assert f"\n{'fits alone':<13} 6 A for all\n{'':<13} 全部 6 A\n" in out  # Chinese below
     assert main(["check", path, "--json"]) == 0
     alone = json.loads(capsys.readouterr().out)["alone"]
     assert (alone["residents"], alone["fits_slots"], alone["as_set"]["load_ma"]) == ("stated", 1, 6000)
@@ -167,7 +170,7 @@ def test_check_holds_the_fallback_against_what_was_learned(
     capsys.readouterr()
     assert main(["check", str(path), "--memory", str(learned)]) == 2
     said = capsys.readouterr()
-    assert "(learned, a tenth in reserve)" in said.out
+    assert "residents     at most 102.9 / 25.4 / 25.4 kVA on A, B, C: measured, the highest minute" in said.out
     assert said.err.startswith("area.toml: [charging] fallback_a = 10 does not fit: at 00:00 residents leave 7 A")
 
 
@@ -359,6 +362,61 @@ def test_run_refuses_the_state_of_another_area(
     folder.mkdir()
     Vault(folder / "epoch.json", "epoch").save({"area": "east", "epoch": 3})
     assert "is the state of area east, not west" in fails(capsys, "run", str(area()), "--state", str(folder))
+
+
+def test_run_names_a_bench_that_is_not_there(
+    area: Callable[..., Path], capsys: pytest.CaptureFixture[str], closed_port: int
+) -> None:
+    """No bench listens: its address and what to do, and not a word of paths."""
+    err = fails(capsys, "run", str(area()), "--clock", f"127.0.0.1:{closed_port}")
+    where = f"--clock 127.0.0.1:{closed_port}"
+    assert err.splitlines()[-1] == f"{where}: Connection refused. Start the bench first, and name its address."
+    err = fails(capsys, "run", str(area()), "--clock", "127.0.0.1:1", "--journal", "/proc/nowhere/journal")
+    assert "/proc/nowhere/journal" in err
+    assert "bench" not in err
+
+
+def test_check_with_state_refuses_what_run_refuses(
+    area: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file without its last charger passes alone, and not against the one that was accepted last."""
+    path = area()
+    whole = path.read_text(encoding="utf-8")
+    path.write_text(whole + '[[chargers]]\nid = "cp-02"\nphase = "B"\nmax_a = 32\n', encoding="utf-8")
+    state = State(tmp_path / "state")
+    state.load(path, ["eastron_sdm630"])
+    state.keep(1, 0, at_once)
+    path.write_text(whole, encoding="utf-8")
+    assert main(["check", str(path)]) == 0
+    assert main(["check", str(path), "--state", str(tmp_path / "state")]) == 2
+    assert "it looks cut off" in capsys.readouterr().err
+    path.write_text(whole + "# cp-02 was taken down\n", encoding="utf-8")
+    assert main(["check", str(path), "--state", str(tmp_path / "state")]) == 0
+
+
+def test_check_with_state_knows_what_was_learned_there(
+    area: Callable[..., Path], learned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without --memory what run --state has learned counts, as it does for run; an empty folder is no error."""
+    folder = tmp_path / "state"
+    folder.mkdir()
+    assert main(["check", str(area()), "--state", str(folder)]) == 0
+    assert "measured, the highest minute" not in capsys.readouterr().out
+    learned.rename(folder / "memory.json")
+    assert main(["check", str(area()), "--state", str(folder)]) == 0
+    assert "measured, the highest minute" in capsys.readouterr().out
+
+
+def test_check_holds_a_wanted_late_fallback_against_what_was_learned(
+    area: Callable[..., Path], learned: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Residents fill the night, though the stated shape left room: an error, and the figures above it."""
+    path = area("rating_kva = 400", "rating_kva = 400\nbase_p999_kva = 200")
+    text = path.read_text(encoding="utf-8").replace("valley = []", "late_fallback = true")
+    path.write_text(text + text[text.index("[[chargers]]") :].replace("cp-01", "cp-02"), encoding="utf-8")
+    assert main(["check", str(path)]) == 0
+    assert main(["check", str(path), "--memory", str(learned)]) == 2
+    assert "area.toml: [charging] late_fallback = true does not fit" in capsys.readouterr().err
 
 
 def test_example_passes_its_own_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

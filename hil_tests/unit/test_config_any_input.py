@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 from edge import config as under_test
 from edge.config import AreaConfig, ConfigError, load
-from edge.words import alone_as_json, alone_in_words, as_json, in_words
+from edge.left_alone import as_json as alone_as_json
+from edge.left_alone import in_words as alone_in_words
+from edge.words import as_json, in_words
 from hil_tests.unit.area_file import FEEDER, TABLES, document, write
 
 if TYPE_CHECKING:

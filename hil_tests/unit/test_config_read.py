@@ -40,7 +40,7 @@ rating_kva = 400
 secondary_v = 380
 limit_pct = 78.5
 margin_pct = 0.7
-base_p999_kva = 123.4
+base_p999_kva = [123.4, 100, 0.1]
 timezone = "UTC"
 [[area.windows]]
 from = "22:00"
@@ -52,7 +52,7 @@ tcp = "[fe80::1]:1502"
 unit = 7
 period_s = 2.505
 ct_ratio = 33.3
-serial = "A/20-26.1"
+serial = "00026117004"
 [broker]
 host = "broker.local"
 port = 8883
@@ -95,9 +95,9 @@ lease = "none"
     config = load(write(tmp_path, text), {"other", "eastron_sdm630"})
     assert (config.rated_ma, config.limit_permille, config.margin_permille) == (607_737, 785, 7)
     assert config.windows == (under_test.LimitWindow(1320, 480, 701),)
-    assert config.meter == under_test.MeterConfig("other", "fe80::1", 1502, 7, 2505, 33_300, "A/20-26.1")
+    assert config.meter == under_test.MeterConfig("other", "fe80::1", 1502, 7, 2505, 33_300, "26117004")
     assert config.broker == under_test.BrokerConfig("broker.local", 8883, "me", tmp_path / "secret")
-    assert config.base_va == 123_400
+    assert config.base_va == (123_400, 100_000, 100)
     assert config.charging == under_test.ChargingConfig(6_000, 30_000, 7_250, 390, (), 3, 5, True, False, 7_500)
     assert config.feeders == (
         under_test.FeederConfig("south", 400_000, None, 56_700),
@@ -123,9 +123,10 @@ def test_absolute_password_file_stays_absolute(tmp_path: Path) -> None:
 
 
 def test_serial_number_may_be_written_as_a_number(tmp_path: Path) -> None:
-    """A technician leaves the quotes out: the same digits."""
-    text = document().replace("[meter]", "[meter]\nserial = 20260115")
-    assert load(write(tmp_path, text)).meter.serial == "20260115"
+    """A technician leaves the quotes out, or writes the zeros that are printed: the same digits as the meter says."""
+    for written, serial in (("20260115", "20260115"), ('"00026117004"', "26117004"), ("4294967295", "4294967295")):
+        text = document().replace("[meter]", f"[meter]\nserial = {written}")
+        assert load(write(tmp_path, text)).meter.serial == serial
 
 
 def test_example_loads_and_names_every_key() -> None:

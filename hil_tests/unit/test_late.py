@@ -257,9 +257,9 @@ def controller(folder: Path, text: str = "", zone: str = "Asia/Shanghai") -> Con
     rows = "".join(f'[[chargers]]\nid = "p{k}"\nphase = "A"\nmax_a = 32\n' for k in range(20))
     path = folder / "area.toml"
     path.write_text(
-        f'[area]\nid = "a"\nrating_kva = 250\nbase_p999_kva = 170\ntimezone = "{zone}"\n'
+        f'[area]\nid = "a"\nrating_kva = 250\nbase_p999_kva = [56.7, 56.7, 56.7]\ntimezone = "{zone}"\n'
         '[meter]\nmodel = "eastron_sdm630"\ntcp = "127.0.0.1:502"\n[broker]\nhost = "127.0.0.1"\n'
-        f"[charging]\n{text}\n{rows}",
+        f"[charging]\n{text or 'late_fallback = true'}\n{rows}",
         encoding="utf-8",
     )
     quiet = Quiet()
@@ -299,7 +299,7 @@ def test_window_is_the_next_or_the_present_one(tmp_path: Path, local: str, begin
 
 def test_window_of_a_valley_without_end(tmp_path: Path) -> None:
     """Cheap at all hours, and room at all hours: the window is always open, and ends a day ahead at most."""
-    text = 'valley = ["00:00-00:00"]'
+    text = 'valley = ["00:00-00:00"]\nlate_fallback = true'
     one = controller(tmp_path, text)
     one.config = replace(one.config, base_va=50_000)
     one.tick(Moment(NOW, datetime(2026, 1, 15, 22, tzinfo=ZoneInfo("Asia/Shanghai")).timestamp()))
@@ -311,10 +311,28 @@ def test_window_keeps_local_time_in_the_night_the_clock_changes(tmp_path: Path) 
     assert window(tmp_path, "2026-03-28T22:00", zone="Europe/Berlin") == ("28 23:45", "29 06:45")
 
 
-@pytest.mark.parametrize("text", ["late_fallback = false", "valley = []", 'valley = ["12:00-13:00"]'])
+def measured(one: Controller, ma: int) -> Controller:
+    """Its memory knows residents at so much on each phase."""
+    one.memory.highest_ma = [[7, ma, ma, ma] for _ in range(96)]
+    return one
+
+
+@pytest.mark.parametrize("text", ["late_fallback = false", "valley = []", 'valley = ["12:00-12:30"]'])
 def test_no_window_where_it_is_not_wanted_or_has_no_room(tmp_path: Path, text: str) -> None:
-    """Switched off, no valley, or a valley that is full."""
+    """Switched off, no valley, or too short a valley, however much room there is."""
+    one = measured(controller(tmp_path, text), 50_000)
+    one.tick(Moment(NOW, datetime(2026, 1, 15, 22, tzinfo=ZoneInfo("Asia/Shanghai")).timestamp()))
+    assert one.fleet.late is None
+
+
+def test_no_window_by_a_guess_of_the_night_unless_it_is_wanted(tmp_path: Path) -> None:
+    """Only the evening is stated: nobody begins by himself by an assumed night; after seven days it is measured."""
+    text = 'valley = ["23:00-08:00"]'
     assert window(tmp_path, "2026-01-15T22:00", text) is None
+    assert window(tmp_path, "2026-01-15T22:00", text + "\nlate_fallback = true") == ("15 23:45", "16 06:45")
+    one = measured(controller(tmp_path, text), 130_000)
+    one.tick(Moment(NOW, datetime(2026, 1, 15, 22, tzinfo=ZoneInfo("Asia/Shanghai")).timestamp()))
+    assert one.fleet.late == Late(NOW, NOW + HOUR_MS, NOW + 10 * HOUR_MS)
 
 
 def test_no_window_without_local_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edge.core import watch
 from edge.core.model import ISOLATED, SILENT
 from edge.journal import Journal
 from edge.loop import Controller
-from hil_tests.unit.street import Street, evening
+from hil_tests.unit.street import Street, area, evening
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,6 +97,19 @@ def test_charger_fallback_that_is_more_than_planned_is_named(caplog: pytest.LogC
         street.piles["p2"].fallback_ma = 0
         street.play(30)
     assert said(caplog, "every charger has the fallback that was planned with") == 1
+
+
+def test_charger_fallback_below_a_floor_by_law_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    """Where the law demands 6 A a charger left at 0 A is named; without such a law less than planned is harmless."""
+    for by_law in (False, True):
+        config = area()
+        config = replace(config, charging=replace(config.charging, fallback_ma=6000, floor_by_law=by_law))
+        street = Street("2026-01-15 22:15", config=config)
+        for name, fallback_ma in (("p1", 6000), ("p2", 0), ("p3", 6000)):
+            street.piles[name].fallback_ma = fallback_ma
+        with caplog.at_level("INFO", logger="taiqu"):
+            street.come("p2").play(30)
+        assert said(caplog, "p2 would take 0 A without us; fallback_a = 6 is what the law demands") == by_law
 
 
 class Reversed:

@@ -12,6 +12,7 @@ import pytest
 
 from edge.config import ConfigError, from_text, load
 from edge.fleet import EPOCH_STEP
+from edge.memory import Memory, MemoryFile
 from edge.scribe import at_once
 from edge.state import State
 from hil_tests.unit.yard import TEXT, Yard
@@ -125,6 +126,24 @@ def test_state_of_another_area_is_refused(path: Path) -> None:
         start(path)
 
 
+@pytest.mark.parametrize("left", ["config.json", "epoch.json", "memory.json"])
+def test_state_of_another_area_is_known_by_any_of_its_files(path: Path, left: str) -> None:
+    """P5: only a part of the folder was copied: the folder is named, which was given, and no memory, which was not."""
+    start(path, 5)
+    folder = path.with_name("state")
+    MemoryFile(folder / "memory.json", "yard").save(Memory())
+    for file in folder.iterdir():
+        if file.name != left:
+            file.unlink()
+    path.write_text(GOOD.replace('id = "yard"', 'id = "east"'), encoding="utf-8")
+    for act in (start, lambda one: State(folder).check(one, load(one, MODELS), MODELS)):
+        with pytest.raises(ConfigError) as refused:
+            act(path)
+        assert refused.value.problems == [
+            f"--state {folder} is the state of area yard, not east. Choose another folder."
+        ]
+
+
 # --------------------------------------------------------------------------------------------- the last good one (H15)
 def test_host_config_is_kept_once_accepted_and_not_before(tmp_path: Path) -> None:
     """Loaded is not accepted: the copy is written by the first cycle, and again only when the file has changed."""
@@ -187,7 +206,7 @@ def test_host_config_broken_is_said_and_the_last_good_one_holds(
         said = [record.getMessage().strip() for record in caplog.records if record.levelno == logging.ERROR]
         assert said[0] == f"{path} is broken and NOT in force:"
         assert said[1:-1] == state.problems
-        assert f"taiqu check {path}" in said[-1]
+        assert f"taiqu check {path} --state {state.folder} is content" in said[-1]
     path.write_text(GOOD, encoding="utf-8")
     assert start(path)[0].problems == []
 
@@ -236,6 +255,30 @@ def test_an_id_that_is_none_is_an_error_like_others(path: Path) -> None:
     """A misspelt area id does not make it another area's file."""
     path.write_text(GOOD.replace('id = "yard"', 'id = "Yard!"'), encoding="utf-8")
     assert start(path)[1].area_id == "yard"
+
+
+def test_host_config_cut_off_is_named_by_check_as_by_the_start(path: Path) -> None:
+    """H15: a file that lost its last charger is valid by itself; held against the one accepted last it is refused."""
+    good = path.read_bytes()
+    path.write_text(GOOD[: GOOD.rindex("[[chargers]]")], encoding="utf-8")
+    state, _ = start(path)
+    kept = {file: file.read_bytes() for file in path.with_name("state").iterdir()}
+    with pytest.raises(ConfigError) as refused:
+        State(path.with_name("state")).check(path, load(path, MODELS), MODELS)
+    assert refused.value.problems == state.problems
+    assert {file: file.read_bytes() for file in path.with_name("state").iterdir()} == kept
+    path.write_bytes(good)
+    State(path.with_name("state")).check(path, load(path, MODELS), MODELS)
+
+
+def test_check_against_a_state_that_is_not_there_or_damaged_is_content(path: Path, tmp_path: Path) -> None:
+    """Before the first start nothing was accepted, and what cannot be read cannot be compared; nothing is made."""
+    State(tmp_path / "nowhere").check(path, load(path, MODELS), MODELS)
+    assert not (tmp_path / "nowhere").exists()
+    copy = path.with_name("state") / "config.json"
+    copy.write_bytes(b"{}")
+    State(path.with_name("state")).check(path, load(path, MODELS), MODELS)
+    assert copy.read_bytes() == b"{}"
 
 
 def test_an_end_taken_out_on_purpose_is_accepted_with_a_comment(path: Path) -> None:
