@@ -209,7 +209,7 @@ def believing(seen: Trust, reading: Any, *_: object) -> Trust:  # noqa: ANN401 -
         (telemetry, taiqu, "_integer", lambda *_: None, "Error"),
         (telemetry, guard, "_within_line", lambda _, commands, __: commands, "are free"),
         (config, schema, "shown", str, "not one readable line"),
-        (config, schema.Number, "_check_range", lambda *_: None, "Error"),
+        (config, schema.Number, "_check_range", lambda *_: None, "InvalidOperation"),
     ],
 )
 def test_a_target_finds_what_is_broken(
