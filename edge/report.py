@@ -25,7 +25,7 @@ _MODES_SAID = (
     "start-up: waits for a fresh meter and one full lease",
     "normal",
     "hold: nothing is raised",
-    "shed: over the limit, chargers are cut",
+    "shed: {load:g} % of {what}, over the limit: chargers are cut",
     "recover: the meter is back and has to prove itself",
     "safe: its chargers go to their fallback",
     "latch: another meter than before; its chargers stay at their fallback until a person has looked",
@@ -93,7 +93,8 @@ class Report:
         """What the guard thinks of a meter, the transformer's or that of a ``feeder``."""
         name = f"feeder {feeder}: " if feeder else ""
         level = logging.WARNING if seen.mode in (watch.SAFING, watch.LATCHED) else logging.INFO
-        self.voice.say(f"mode {feeder}", name + _MODES_SAID[seen.mode], level)
+        said = _MODES_SAID[seen.mode].format(load=seen.peak / 10, what="its limit" if feeder else "the rating")
+        self.voice.say(f"mode {feeder}", name + said, level)
         if seen.mode in watch.AT_FALLBACK and watch.often(seen, now_ms):
             text = f"{name}{watch.OFTEN} times in safe within an hour, the way back takes 10 min now: look at the meter"
             self.voice.warn(f"often {feeder}", text)
