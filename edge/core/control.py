@@ -428,7 +428,7 @@ class _Law:
         if have >= most:
             sheet.say(k, FULL)
             return 0
-        # What it may still draw from before is already booked: up to there a raise costs nothing more.
+        # What it may still draw from before is already booked: up to there a raise takes no room.
         booked = charger.ma if charger.settled else max(have, charger.possible_ma)
         if booked + spare < have + 1000:
             sheet.say(k, SHARED, where)
@@ -462,17 +462,21 @@ class _Law:
         return given
 
     def _grant(self, k: int, booked: int, spare: int, upto: int, most: int) -> int:
-        """Raise a target by what room and credit allow above ``booked``. Returns what it takes, mA."""
-        sheet = self.sheet
-        lines = sheet.lines[self.snapshot.chargers[k].place]
+        """Raise a target by what room allows above ``booked``, and credit above what it has. Returns what it takes, mA.
+
+        A draw above what a charger was told books room, but it is a claim, or past: up to it is a raise like any other.
+        """
+        sheet, row = self.sheet, self.snapshot.chargers[k]
+        lines = sheet.lines[row.place]
         credit_ma = max(self.credit_ma - self.kept_ma, 0)
-        goal = min(booked + min(spare, credit_ma // lines), upto, most) // 1000 * 1000
+        has = min(booked, row.possible_ma, max(row.allowed_ma, row.set_ma, row.fallback_ma))
+        goal = min(booked + spare, has + credit_ma // lines, upto, most) // 1000 * 1000
         if goal < MIN_MA or goal <= sheet.target[k]:
             return 0
         extra: int = max(goal - booked, 0)
         sheet.target[k] = goal
         sheet.say(k, FULL if goal >= most else RAMPING)
-        self.credit_ma -= extra * lines
+        self.credit_ma -= max(goal - has, 0) * lines
         return extra
 
     # ------------------------------------------------------------------------------------------------------- the end
