@@ -158,6 +158,13 @@ def test_raise_up_to_a_draw_that_is_claimed_or_past_is_paid_like_any_other() -> 
     assert 0 < sum(c.ma - 6000 for c in out) <= 25_000
 
 
+def test_raise_up_to_a_draw_that_falls_takes_room() -> None:
+    """Its last word said 30 A beside 22 told; the meter may have seen them gone, and what else is there is full."""
+    row = at("a", 22_000)._replace(ma=30_000, possible_ma=30_000)
+    shots = [snapshot((row,), meter((k + 1) * 1000, 300_000, (LINE_MA, 6000, 6000))) for k in range(10)]
+    assert {c.ma for (c,) in steps(shots)} == {22_000}
+
+
 @pytest.mark.parametrize(("wait_s", "raised"), [(4, False), (5, False), (6, True), (7, True)])
 def test_own_setpoint_rises_at_most_every_five_seconds(wait_s: int, raised: bool) -> None:
     """After a raise has left, the next one waits for 5 s; the pilot changes no faster."""
