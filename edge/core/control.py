@@ -463,7 +463,7 @@ class _Law:
     def _booked(self, charger: Charger, have: int) -> int:
         """Up to there a raise takes no room: what may still flow of what it was told is booked already.
 
-        What it draws above that is falling, or a mere claim: the meter may have seen it gone.
+        What it says it draws above that is past, or a mere claim: the meter may have seen it gone.
         """
         ma, told = charger.ma, _told(charger)
         booked: int = ma if charger.settled else told if ma > told else max(have, charger.possible_ma)
@@ -528,8 +528,8 @@ def releases(release_ms: int, feeders: list[Seen] | tuple[Seen, ...], snapshot: 
 
 
 def _told(charger: Charger) -> int:
-    """What a charger has by what it was told, or takes by itself, whatever it says that it draws, mA."""
-    told: int = min(charger.possible_ma, max(charger.allowed_ma, charger.set_ma, charger.fallback_ma))
+    """What a charger has by what it was told last, or takes by itself, whatever it says that it draws, mA."""
+    told: int = min(charger.possible_ma, max(charger.set_ma, charger.fallback_ma))
     return told
 
 
