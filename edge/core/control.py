@@ -256,7 +256,11 @@ class _Law:
         keep = min(max((draws + spare) // 1000 * 1000, floor), sheet.target[k]) if floor else 0
         sheet.target[k] = keep
         sheet.say(k, SHARED if keep else UNCONTROLLED if self._alone(place) else WAIT_ROOM, where)
-        sheet.spend(free, k, min(draws, keep) - draws)
+        less = draws - min(draws, keep)
+        if self.snapshot.places[place].known:
+            sheet.spend(free, k, -less)
+        else:
+            free[3] += less  # on which phase it helps, if there, nobody knows: who is sure to help is cut beside it
 
     def _alone(self, place: int) -> bool:
         """Are residents alone, and piles outside control, above the line that binds the chargers here?"""
