@@ -127,7 +127,7 @@ def _charger_exports(world: World, strike: Strike) -> Generator[None]:
 
 def _charger_wrong_clock(world: World, strike: Strike) -> Generator[None]:
     k, by_ms = world.pick(random.Random(strike.seed)), int(strike.params["by_s"]) * 1000
-    with world.wrong(k) as wrong:
+    with world.wrong(k, obeys=True) as wrong:
         wrong.twist = lambda state: replace(state, tick_ms=max(state.tick_ms + by_ms, 0))
         yield from lasting()
 
