@@ -477,7 +477,8 @@ class Checker:
     def calm(self) -> bool:
         """Has everything been normal for so long after the last fault that nothing more will come of it?"""
         since_s = max(self.normal_since_s, self._last_s())
-        return self.world.second - since_s >= CALM_S and not self.idle_s and not self.over_since
+        heard = self.world.second - since_s >= CALM_S and not self._unheard()
+        return heard and not self.idle_s and not self.over_since
 
     def _last_s(self) -> int:
         return max([s.end_s for s in self.world.strikes if s.fault.seconds != (0, 0)], default=0)
@@ -491,17 +492,23 @@ class Checker:
         first = world.hosts[0]
         self.expect("I20", first.mode in AT_WORK and took_s <= QUIET_S, f"{first.mode} {world.second - last_s} s after")
         self.expect("I20", self.idle_s < IDLE_S, f"room and willing cars, and nobody charges for {self.idle_s} s")
-        self._unheard(first, last_s)
+        unheard = self._unheard()
+        self.expect("I20", not unheard, f"what they said last is not believed: {', '.join(unheard)}")
         self._minutes()
 
-    def _unheard(self, host: Host, last_s: int) -> None:
-        """Has the controller taken the last word of every charger, said after all faults were over?"""
-        piles = self.world.piles
-        for unit in host.controller.fleet.units.values() if host.controller is not None else ():
-            said_s, *stamp = piles.spoke[piles.index[unit.config.id]]
-            if said_s > max(last_s + GRACE_S, host.watch.started_s):
-                has = None if unit.state is None else [unit.state.boot, unit.state.tick_ms]
-                self.expect("I20", has == stamp, f"{unit.config.id}: its last word is {stamp}, believed is {has}")
+    def _unheard(self) -> list[str]:
+        """Chargers with a car whose last word, said after all faults were over, the first controller has not taken."""
+        world, first, last_s = self.world, self.world.hosts[0], self._last_s()
+        if first.controller is None:
+            return []
+        out = []
+        for k in np.flatnonzero(world.plant.plugged[: world.area.count]).tolist():
+            said_s, *stamp = world.piles.spoke[k]
+            state = first.controller.fleet.units[world.piles.ids[k]].state
+            has = None if state is None else [state.boot, state.tick_ms]
+            if said_s > max(last_s + GRACE_S, first.watch.started_s) and has != stamp:
+                out.append(f"{world.piles.ids[k]} {stamp}, not {has}")
+        return out
 
     def _minutes(self) -> None:
         """Minutes over a limit, on a phase or in all, as the verdict counts them, less residents' own excess.
