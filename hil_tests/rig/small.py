@@ -113,7 +113,7 @@ def draw(seed: int, chargers: int | None = None, kva: int | None = None) -> Smal
 
 
 def _rating(seed: int, count: int, usual: int) -> int:
-    """A rating of its own random numbers, so that what else a seed draws does not depend on it; 0: no ``usual`` one."""
+    """The ``usual`` rating (0: none), or a small one by random numbers of its own: most seeds keep their night."""
     rng = np.random.default_rng((seed, 12))
     small = rng.random() < SMALL_SHARE
     drawn = int(rng.choice(SMALL_KVA if small else RATINGS_KVA))

@@ -38,7 +38,6 @@ ELSEWHERE = {
     "C4": "test_nothing_stands_between_zero_and_six",
     "C10": "test_unknown_phase_counts_on_every_phase",
     "C13": "test_broker_restart_brings_everybody_back",
-    "C16": "test_charger_fallback_that_is_more_than_planned_is_named",
     "H1": "test_beside_killed_at_work_has_no_answer_and_answers_the_next_question",
     "H3": "test_host_power_cut_truncates_a_file_at_any_byte",
     "H4": "test_disk_full_is_said_once",
