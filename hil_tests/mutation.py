@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tomllib
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -140,6 +141,9 @@ def score() -> int:
     survived, wrong = set(), []
     for module in MODULES:
         rows = in_functions(module) + in_constants(module)
+        if not rows:
+            wrong.append(f"{module}: not run yet")
+            continue
         counts = Counter("killed" if status in KILLED else status for status, _ in rows)
         percent = 100 * counts["killed"] / len(rows)
         print(f"{module:8} {percent:5.1f} %  of {len(rows)} mutants:", ", ".join(f"{n} {s}" for s, n in counts.items()))
@@ -159,20 +163,39 @@ def _said(mutant: Mutant) -> str:
     return f"{mutant.of}\n  - {mutant.was}\n  + {mutant.now}"
 
 
-def main() -> int:
-    """Run what is asked for, then print the score."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("modules", nargs="*", choices=[[], *MODULES], help="only these; all when none is named")
-    parser.add_argument("--score", action="store_true", help="of the last run")
-    asked = parser.parse_args()
+def main(argv: list[str] | None = None) -> int:
+    """Run what is asked for, then print the score. 2: it cannot be done, and one line says why."""
+    asked = _asked(argv)
     os.chdir(ROOT)
+    if find_spec("mutmut") is None:
+        print("mutmut is missing: pip install -e '.[mutation]'", file=sys.stderr)
+        return 2
+    if asked.score and not CONSTANTS.exists():
+        print("nothing has been run yet: python -m hil_tests.mutation", file=sys.stderr)
+        return 2
     if not asked.score:
         os.nice(15)
         if not asked.modules:
             shutil.rmtree(MUTANTS, ignore_errors=True)
-        run_functions(asked.modules or list(MODULES))
+        try:
+            run_functions(asked.modules or list(MODULES))
+        except subprocess.CalledProcessError as err:
+            print(f"mutmut has ended with code {err.returncode}; what it said stands above", file=sys.stderr)
+            return 2
         run_constants(asked.modules or list(MODULES))
     return score()
+
+
+def _asked(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m hil_tests.mutation", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("modules", nargs="*", metavar="MODULE", help=f"only these of {', '.join(MODULES)}; else all")
+    parser.add_argument("--score", action="store_true", help="of the last run")
+    asked = parser.parse_args(argv)
+    if unknown := set(asked.modules) - set(MODULES):
+        parser.error(f"{', '.join(sorted(unknown))}: not one of {', '.join(MODULES)}")
+    return asked
 
 
 if __name__ == "__main__":

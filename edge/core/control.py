@@ -256,7 +256,11 @@ class _Law:
         keep = min(max((draws + spare) // 1000 * 1000, floor), sheet.target[k]) if floor else 0
         sheet.target[k] = keep
         sheet.say(k, SHARED if keep else UNCONTROLLED if self._alone(place) else WAIT_ROOM, where)
-        sheet.spend(free, k, min(draws, keep) - draws)
+        less = draws - min(draws, keep)
+        if self.snapshot.places[place].known:
+            sheet.spend(free, k, -less)
+        else:
+            free[3] += less  # on which phase it helps, if there, nobody knows: who is sure to help is cut beside it
 
     def _alone(self, place: int) -> bool:
         """Are residents alone, and piles outside control, above the line that binds the chargers here?"""
@@ -428,8 +432,7 @@ class _Law:
         if have >= most:
             sheet.say(k, FULL)
             return 0
-        # What it may still draw from before is already booked: up to there a raise costs nothing more.
-        booked = charger.ma if charger.settled else max(have, charger.possible_ma)
+        booked = self._booked(charger, have)
         if booked + spare < have + 1000:
             sheet.say(k, SHARED, where)
             return 0
@@ -444,7 +447,7 @@ class _Law:
         ``room``: what is free here; ``calm``: less for residents' swings, for which only an urgent car does not wait.
         """
         sheet = self.sheet
-        booked = charger.ma if charger.settled else charger.possible_ma
+        booked = self._booked(charger, 0)
         needed = MIN_MA
         spare, where = room
         if not charger.now and not self.review.soon[k]:
@@ -461,18 +464,31 @@ class _Law:
             self.kept_ma = max(self.kept_ma, MIN_MA * sheet.lines[charger.place])
         return given
 
+    def _booked(self, charger: Charger, have: int) -> int:
+        """Up to there a raise takes no room: what may still flow of what it was told is booked already.
+
+        What it says it draws above that is past, or a mere claim: the meter may have seen it gone.
+        """
+        ma, told = charger.ma, _told(charger)
+        booked: int = ma if charger.settled else told if ma > told else max(have, charger.possible_ma)
+        return booked
+
     def _grant(self, k: int, booked: int, spare: int, upto: int, most: int) -> int:
-        """Raise a target by what room and credit allow above ``booked``. Returns what it takes, mA."""
-        sheet = self.sheet
-        lines = sheet.lines[self.snapshot.chargers[k].place]
+        """Raise a target by what room allows above ``booked``, and credit above what it was told.
+
+        Returns what it takes of the room, mA.
+        """
+        sheet, charger = self.sheet, self.snapshot.chargers[k]
+        lines = sheet.lines[charger.place]
         credit_ma = max(self.credit_ma - self.kept_ma, 0)
-        goal = min(booked + min(spare, credit_ma // lines), upto, most) // 1000 * 1000
+        told = min(booked, _told(charger))
+        goal = min(booked + spare, told + credit_ma // lines, upto, most) // 1000 * 1000
         if goal < MIN_MA or goal <= sheet.target[k]:
             return 0
         extra: int = max(goal - booked, 0)
         sheet.target[k] = goal
         sheet.say(k, FULL if goal >= most else RAMPING)
-        self.credit_ma -= extra * lines
+        self.credit_ma -= max(goal - told, 0) * lines
         return extra
 
     # ------------------------------------------------------------------------------------------------------- the end
@@ -513,6 +529,12 @@ def releases(release_ms: int, feeders: list[Seen] | tuple[Seen, ...], snapshot: 
         max(release_ms, feeders[place.feeder].release_ms) if 0 <= place.feeder < len(feeders) else release_ms
         for place in snapshot.places
     ]
+
+
+def _told(charger: Charger) -> int:
+    """What a charger has by what it was told last, or takes by itself, whatever it says that it draws, mA."""
+    told: int = min(charger.possible_ma, max(charger.set_ma, charger.fallback_ma))
+    return told
 
 
 def samples(period_ms: int) -> int:

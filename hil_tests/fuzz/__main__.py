@@ -34,6 +34,9 @@ _PULSE = re.compile(r"#(\d+)\s+pulse .*exec/s: (\d+)")
 def main(argv: list[str] | None = None) -> int:
     """Fuzz some targets, or play one input again. Returns the exit code."""
     args = _parser().parse_args(argv)
+    if args.replay is not None and not args.replay.is_file():
+        print(f"--replay {args.replay}: no such file", file=sys.stderr)
+        return 2
     if args.replay is not None:
         for name in args.targets:
             _target(name).play(args.replay.read_bytes())

@@ -127,8 +127,39 @@ def _charger_exports(world: World, strike: Strike) -> Generator[None]:
 
 def _charger_wrong_clock(world: World, strike: Strike) -> Generator[None]:
     k, by_ms = world.pick(random.Random(strike.seed)), int(strike.params["by_s"]) * 1000
-    with world.wrong(k) as wrong:
+    with world.wrong(k, obeys=True) as wrong:
         wrong.twist = lambda state: replace(state, tick_ms=max(state.tick_ms + by_ms, 0))
+        yield from lasting()
+
+
+def _one_word(world: World, k: int, twist: Callable[[ChargerState], ChargerState]) -> Generator[None]:
+    """The next word of a charger is twisted, and no other."""
+    with world.wrong(k, obeys=True) as wrong:
+
+        def once(state: ChargerState) -> ChargerState:
+            wrong.twist = None
+            return twist(state)
+
+        wrong.twist = once
+        world.piles.speak(k)
+        yield from lasting()
+
+
+def _charger_tick_ahead(world: World, strike: Strike) -> Generator[None]:
+    k, by_ms = world.pick(random.Random(strike.seed)), int(strike.params["by_ms"])
+    yield from _one_word(world, k, lambda state: replace(state, tick_ms=state.tick_ms + by_ms))
+
+
+def _charger_epoch_ahead(world: World, strike: Strike) -> Generator[None]:
+    k, epoch = world.pick(random.Random(strike.seed)), int(strike.params["epoch"])
+    yield from _one_word(world, k, lambda state: replace(state, epoch=epoch))
+
+
+def _charger_claims_fallback(world: World, strike: Strike) -> Generator[None]:
+    k, ma = world.pick(random.Random(strike.seed)), int(strike.params["amps"]) * 1000
+    with world.wrong(k, obeys=True) as wrong:
+        wrong.twist = lambda state: replace(state, fallback_ma=ma)
+        world.piles.speak(k)
         yield from lasting()
 
 
@@ -304,6 +335,9 @@ ACTS: dict[str, Callable[[World, Strike], Generator[None]]] = {
     "charger_swings": _charger_swings,
     "charger_exports": _charger_exports,
     "charger_wrong_clock": _charger_wrong_clock,
+    "charger_tick_ahead": _charger_tick_ahead,
+    "charger_epoch_ahead": _charger_epoch_ahead,
+    "charger_claims_fallback": _charger_claims_fallback,
     "charger_drift": _charger_drift,
     "car_sleeps": _car_sleeps,
     "car_leaves": _car_leaves,

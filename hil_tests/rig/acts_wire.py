@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from hil_tests.rig.world import World
 
 
+JUNK = ("", "[]", "nul", '{"v":1}', '{"v":1,"boot":NaN}', '{"v":1,"ma":[0,0,0],"x":"' + 600 * "9" + '"}', 99 * "[")
+"""What is no message at all."""
+
+
 def lasting() -> Generator[None]:
     """Nothing more to do until the fault ends."""
     while True:
@@ -262,15 +266,14 @@ def _malformed(world: World, strike: Strike) -> Generator[None]:
             return state
         name = rng.choice(("boot", "tick_ms", "epoch", "seq", "plug", "w", "wh", "allowed_ma", "lease_ms", "max_ma",
                            "fallback_ma"))  # fmt: skip
-        odd: int = rng.choice((0, 1, 5, 255, 70_000, 1 << 31, (1 << 53) - 1))
+        odd: int = rng.choice((0, 1, 5, 255, 70_000, 1 << 31, (1 << 53) - 1, 1 << 53, -1))
         said: dict[str, Any] = {name: odd}
         return replace(state, **said)
 
-    with world.wrong(k) as wrong:
+    with world.wrong(k, obeys=True) as wrong:
         wrong.twist = twist
         while True:
-            for port in world.air.ports:
-                port.dropped += 1
+            world.air.say(world.piles.ids[k], "state", rng.choice(JUNK))
             yield
 
 

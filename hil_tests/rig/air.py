@@ -7,10 +7,12 @@ that cannot leave now does not leave later.
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
+from drivers.chargers import taiqu
 from edge.ports import ChargerState
+from hil_tests.rig.chargers import state_text
 
 if TYPE_CHECKING:
     import random
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
     from edge.ports import Message, Setpoint
 
+AREA = "bench"
+STATE = tuple(one.name for one in fields(ChargerState))[1:]
+"""What a charger says, in the order of ``state_text``."""
 NOTICED_S = 20
 """After so long a half-open connection is noticed: a question after 10 s, given up after as long again."""
 
@@ -36,10 +41,10 @@ class Weather:
 
 @dataclass(slots=True)
 class Air:
-    """Everything between chargers and controllers. ``deliver(setpoint)`` is what a charger hears."""
+    """Everything between chargers and controllers. ``deliver(charger, payload)`` is what a charger hears."""
 
     rng: random.Random
-    deliver: Callable[[Setpoint], None]
+    deliver: Callable[[str, bytes], None]
     now_s: int = 0
     broker: bool = True
     cut: set[str] = field(default_factory=set)
@@ -52,9 +57,24 @@ class Air:
     _count: int = 0
 
     def up(self, message: Message) -> None:
-        """A charger speaks."""
-        if not self.broker or message.charger in self.cut:
+        """A charger, or an app, speaks."""
+        if isinstance(message, ChargerState):
+            self.say(message.charger, "state", state_text(*(getattr(message, name) for name in STATE)))
+        else:
+            text = f'"want_wh":{message.want_wh},"depart_s":{message.depart_s},"mode":{int(message.orderly)}'
+            self.say(message.charger, "wish", f'{{"v":1,{text}}}')
+
+    def say(self, charger: str, kind: str, text: str) -> None:
+        """This text on the wire: the product's driver reads it, or counts it as dropped."""
+        if not self.broker or charger in self.cut:
             return
+        try:
+            message = taiqu.decode(AREA, f"taiqu/{AREA}/{charger}/up/{kind}", text.encode())
+        except taiqu.DialectError:
+            for port in self.ports:
+                port.dropped += 1
+            return
+        assert message is not None
         for port in self.ports:
             self._send(port, message)
 
@@ -92,7 +112,7 @@ class Air:
             elif port is not None:
                 port.hear(message)  # type: ignore[arg-type]
             elif self.broker and message.charger not in self.cut:
-                self.deliver(message)  # type: ignore[arg-type]
+                self.deliver(message.charger, taiqu.encode(message).encode())  # type: ignore[arg-type]
         for due in kept:
             heapq.heappush(self._way, due)
 

@@ -47,9 +47,9 @@ class Outcome:
         return lines + [f"    {tick}" for tick in self.ticks]
 
 
-def play_night(seed: int, only: str | None = None, chargers: int | None = None) -> Outcome:
+def play_night(seed: int, only: str | None = None, chargers: int | None = None, kva: int | None = None) -> Outcome:
     """Play the night of one seed."""
-    return outcome(seed, night(seed, only, chargers))
+    return outcome(seed, night(seed, only, chargers, kva))
 
 
 def outcome(seed: int, world: World) -> Outcome:
@@ -128,6 +128,7 @@ def _by_fault(outcomes: list[Outcome]) -> list[dict[str, Any]]:
                     "part": fault.part,
                     "fails": fault.en,
                     "happens": fault.answer,
+                    "voids": sorted(fault.voids),
                     "nights": len(nights),
                     "over_s": max((one.over_s for one in alone), default=None),
                     "back_s": max(ends, default=None),

@@ -73,7 +73,7 @@ class Chargers:
 
     def obey(self, charger: str, payload: bytes) -> None:
         """One setpoint from the wire; what cannot be read, or is for nobody here, is refused."""
-        read = _read(payload)
+        read = read_setpoint(payload)
         if read is None or charger not in self.index:
             self.refused += 1
             return
@@ -165,16 +165,24 @@ class Chargers:
 
     def _state(self, k: int, plug: int) -> str:
         boot, tick_ms, epoch, seq, a, b, c, w, wh, allowed_ma, lease_ms, max_ma = self.said(k, plug)
-        slots, late_ma = self.kept(k)
-        more = (f',"slots":{slots}' if slots > 1 else "") + (f',"late_ma":{late_ma}' if late_ma else "")
-        return (
-            f'{{"v":1,"boot":{boot},"tick_ms":{tick_ms},"epoch":{epoch},"seq":{seq},"plug":{plug},'
-            f'"ma":[{a},{b},{c}],"w":{w},"wh":{wh},"allowed_ma":{allowed_ma},'
-            f'"lease_ms":{lease_ms},"fallback_ma":{self.fallback_ma},"max_ma":{max_ma}{more}}}'
-        )
+        said = (boot, tick_ms, epoch, seq, plug, (a, b, c), w, wh, allowed_ma, lease_ms, self.fallback_ma, max_ma)
+        return state_text(*said, *self.kept(k))
 
 
-def _read(payload: bytes) -> tuple[leases.Setpoint, tuple[int, int, int]] | None:
+def state_text(
+    boot: int, tick_ms: int, epoch: int, seq: int, plug: int, ma: tuple[int, int, int], w: int, wh: int,
+    allowed_ma: int, lease_ms: int, fallback_ma: int, max_ma: int, slots: int, late_ma: int,
+) -> str:  # fmt: skip
+    """One telemetry message on the wire."""
+    more = (f',"slots":{slots}' if slots > 1 else "") + (f',"late_ma":{late_ma}' if late_ma else "")
+    return (
+        f'{{"v":1,"boot":{boot},"tick_ms":{tick_ms},"epoch":{epoch},"seq":{seq},"plug":{plug},'
+        f'"ma":[{ma[0]},{ma[1]},{ma[2]}],"w":{w},"wh":{wh},"allowed_ma":{allowed_ma},'
+        f'"lease_ms":{lease_ms},"fallback_ma":{fallback_ma},"max_ma":{max_ma}{more}}}'
+    )
+
+
+def read_setpoint(payload: bytes) -> tuple[leases.Setpoint, tuple[int, int, int]] | None:
     """A setpoint and its late fallback off the wire, None when it is none: a charger does not trust its wire."""
     try:
         s = json.loads(payload)

@@ -24,11 +24,13 @@ from hil_tests.rig.rules import (
     LEASE_END_MS,
     LEND,
     LIMIT,
+    SAVED_MA,
     TRANSFORMER,
+    X2_KVA_MIN,
     Violation,
     Watch,
 )
-from hil_tests.rig.small import NIGHT_S, QUIET_S
+from hil_tests.rig.small import LIMIT_PERMILLE, NIGHT_S, QUIET_S
 
 if TYPE_CHECKING:
     from edge.ports import Setpoint
@@ -40,6 +42,10 @@ if TYPE_CHECKING:
 
 AT_FALLBACK, AT_WORK = ("safe", "recover", "latch"), ("normal", "shed")
 """Modes: everybody at the fallback; control at work, also where residents alone are over the limit."""
+BLIND = ("", "start-up", "safe", "latch")
+"""The modes of a controller that has had no reading for long."""
+CLAIMS = ("plug", "allowed_ma", "lease_ms", "fallback_ma")
+"""What a charger says of what may flow in it."""
 
 
 @dataclass(slots=True)
@@ -84,7 +90,8 @@ class Checker:
         """By charger: since when it is told so many mA."""
         self.newer_s: list[tuple[int, int]] = [(0, 0)] * count
         """By charger: the newest epoch it has accepted, and since when."""
-        self.raised: deque[tuple[int, int]] = deque()
+        self.climbed: tuple[int, float] = (0, 0.0)
+        """What all raises have used of the credit, mA on all conductors, when somebody was last raised."""
         self.base_a: Floats = np.zeros(3)
         self.stopwatches = Stopwatches(self)
         self.naming = Naming(self)
@@ -145,6 +152,7 @@ class Checker:
             for setpoint in host.port.sent:
                 raises += self._one_sent(host, setpoint, now_ms)
             host.port.sent.clear()
+            self._blind(host, now_ms)
             self._mode(host, now_ms)
             self._booked(host, now_ms)
             self.checked["I15"] += 1
@@ -165,10 +173,11 @@ class Checker:
         sane = whole and 0 <= s.ma <= charger.max_ma and 0 <= s.lease_ms <= 60_000 and s.epoch > 0 and s.seq > 0
         fence = s.lease_ms == 0 and s.ma <= self.fallback_ma
         self.expect("I8", sane and (fence or (s.boot, s.tick_ms) in host.port.stamps.get(s.charger, ())), name)
-        self._numbers(watch, s, k, name)
+        self._numbers(host, s, name)
         if fence:
             return []  # it extends nothing, and raises nobody
         if s.ma > self.fallback_ma:
+            self.expect("I2", now_ms - watch.read_ms <= watch.safe_ms, f"{name}: {now_ms - watch.read_ms} ms blind")
             waited = watch.boot_ms is not None and now_ms - watch.boot_ms > 61_000
             self.expect("I12", waited and watch.proved, name)
             epoch, since_s = self.newer_s[k]
@@ -183,15 +192,16 @@ class Checker:
         self.base_a = watch.base_a
         return [k]
 
-    def _numbers(self, watch: Watch, s: Setpoint, k: int, name: str) -> None:
+    def _numbers(self, host: Host, s: Setpoint, name: str) -> None:
+        watch = host.watch
         last = watch.pairs.get(s.charger, (0, 0))
         self.expect("I9", (s.epoch, s.seq) > last, f"{name} after {last}")
         watch.pairs[s.charger] = (s.epoch, s.seq)
         if watch.epoch == 0:
             watch.epoch = s.epoch
-            lease = self.world.piles.leases[k]
-            honest = self.world.piles.wrong[k].twist is None
-            self.expect("I9", not honest or s.epoch > lease.epoch, f"{name}: {s.charger} has seen {lease.epoch}")
+            said = [one for _, one in host.port.heard.values() if one not in self.world.piles.truth]
+            newest = max((one.epoch for one in said), default=0)
+            self.expect("I9", s.epoch > newest, f"{name}: it has heard {newest}")
 
     def possible_ma(self, k: int, now_ms: int) -> int:
         """What a charger may truly allow, now or by what is still on its way or was lost on it, and what it draws."""
@@ -223,12 +233,11 @@ class Checker:
         self.expect("I4", age_ms <= watch.hold_ms, f"{name}: the reading is {age_ms} ms old")
         self.expect("I5", watch.fresh >= watch.samples, f"{name}: {watch.fresh} fresh readings")
         rate_ma = 3.0 * self.rated_a * 1000.0 * 0.02
-        self.raised.append((now_ms, more_ma * self.lines[k]))
-        while self.raised[0][0] <= now_ms - 10_000:
-            self.raised.popleft()
-        most = max(rate_ma, 25_000.0) + rate_ma
-        total = sum(ma for _, ma in self.raised)
-        self.expect("I6", total <= most, f"{name}: {total} mA within 10 s, at most {most:.0f}")
+        at_ms, used_ma = self.climbed
+        used_ma = max(used_ma - rate_ma * (now_ms - at_ms) / 10_000.0, 0.0) + more_ma * self.lines[k]
+        self.climbed = (now_ms, used_ma)
+        most = max(rate_ma, SAVED_MA)
+        self.expect("I6", used_ma <= most + 1.0, f"{name}: {used_ma:.0f} mA at once, at most {most:.0f}")
         since_s = min(self.over_since.get(where, NIGHT_S) for where in TRANSFORMER)
         self.expect("I22", self.world.second - since_s < 4, f"{name}: over since {since_s}")
 
@@ -240,7 +249,7 @@ class Checker:
         for k in range(len(may_a)):
             drawn_a = float(plant.current_a[k])
             here = bool(plant.plugged[k]) and not bool(plant.full[k])
-            if not here or k in world.disobeys or k == world.area.count:
+            if not here or k == world.area.count or self._defies(k) or any(self._misled(h, k) for h in world.hosts):
                 may_a[k] = drawn_a
             else:
                 may_a[k] = max(self.possible_ma(k, now_ms) / 1000.0, drawn_a)
@@ -261,7 +270,34 @@ class Checker:
             k = piles.index[charger.id]
             if allowed[k] > self.fallback_ma and piles.leases[k].epoch == host.watch.epoch and not piles.dark:
                 text = f"{host.name} books {charger.possible_ma} mA for {charger.id}, which allows {allowed[k]}"
-                self.expect("I7", charger.possible_ma >= allowed[k] or k in self.world.disobeys, text)
+                excused = self._defies(k) or self._misled(host, k)
+                self.expect("I7", charger.possible_ma >= allowed[k] or excused, text)
+
+    def _defies(self, k: int) -> bool:
+        """Does it not do as it is told? What flows there is no current that anybody was granted."""
+        wrong = self.world.piles.wrong[k]
+        return wrong.pilot_a is not None or wrong.stuck_a is not None or bool(self.world.plant._deaf[k])
+
+    def _misled(self, host: Host, k: int) -> bool:
+        """Is the newest word this controller has of it untrue in what bears on what may flow?"""
+        _, said = host.port.heard.get(self.world.piles.ids[k], (0, None))
+        true = None if said is None else self.world.piles.truth.get(said)
+        return true is not None and any(getattr(said, name) != getattr(true, name) for name in CLAIMS)
+
+    def _blind(self, host: Host, now_ms: int) -> None:
+        """What a controller makes of no reading, and of the limit."""
+        watch, control = host.watch, host.controller.control if host.controller is not None else None
+        if control is None or host.paused:
+            return
+        bases = control.bases[-1] if control.bases else ()
+        if watch.read_ms == now_ms:
+            watch.bases = bases
+        elif watch.bases:
+            lower = len(bases) != len(watch.bases) or any(ma < was for ma, was in zip(bases, watch.bases, strict=True))
+            self.expect("I3", not lower, f"{host.name} reckons with {bases} after {watch.bases}")
+        if now_ms - watch.read_ms > watch.safe_ms:
+            self.expect("I2", host.mode in BLIND, f"{host.name}: {host.mode}, {now_ms - watch.read_ms} ms blind")
+        self.expect("I14", control.limit_permille <= LIMIT_PERMILLE, f"{host.name}: {control.limit_permille} permille")
 
     def _mode(self, host: Host, now_ms: int) -> None:
         """How the guard moved."""
@@ -441,7 +477,8 @@ class Checker:
     def calm(self) -> bool:
         """Has everything been normal for so long after the last fault that nothing more will come of it?"""
         since_s = max(self.normal_since_s, self._last_s())
-        return self.world.second - since_s >= CALM_S and not self.idle_s and not self.over_since
+        heard = self.world.second - since_s >= CALM_S and not self._unheard()
+        return heard and not self.idle_s and not self.over_since
 
     def _last_s(self) -> int:
         return max([s.end_s for s in self.world.strikes if s.fault.seconds != (0, 0)], default=0)
@@ -455,15 +492,34 @@ class Checker:
         first = world.hosts[0]
         self.expect("I20", first.mode in AT_WORK and took_s <= QUIET_S, f"{first.mode} {world.second - last_s} s after")
         self.expect("I20", self.idle_s < IDLE_S, f"room and willing cars, and nobody charges for {self.idle_s} s")
+        unheard = self._unheard()
+        self.expect("I20", not unheard, f"what they said last is not believed: {', '.join(unheard)}")
         self._minutes()
+
+    def _unheard(self) -> list[str]:
+        """Chargers with a car whose last word, said after all faults were over, the first controller has not taken."""
+        world, first, last_s = self.world, self.world.hosts[0], self._last_s()
+        if first.controller is None:
+            return []
+        out = []
+        for k in np.flatnonzero(world.plant.plugged[: world.area.count]).tolist():
+            said_s, *stamp = world.piles.spoke[k]
+            state = first.controller.fleet.units[world.piles.ids[k]].state
+            has = None if state is None else [state.boot, state.tick_ms]
+            if said_s > max(last_s + GRACE_S, first.watch.started_s) and has != stamp:
+                out.append(f"{world.piles.ids[k]} {stamp}, not {has}")
+        return out
 
     def _minutes(self) -> None:
         """Minutes over a limit, on a phase or in all, as the verdict counts them, less residents' own excess.
 
         A minute in which residents' mean is over is theirs. In a small area another may be half over by residents alone
         and half full of cars that left in time: what residents alone are over, second by second, is not the cars'.
-        Nor is the minute counted in which a fault of the grid begins or ends: 15 s of a fifth are 5 points of it.
+        Nor is the minute counted in which a fault of the grid begins or ends: 15 s of a fifth are 5 points of it. Below
+        ``X2_KVA_MIN`` nothing is owed.
         """
+        if self.world.area.community.rating_kva < X2_KVA_MIN:
+            return
         whole = len(self.flow_rows) // 60 * 60
         flow, alone = (np.asarray(rows[:whole]) / self.rated_a for rows in (self.flow_rows, self.alone_rows))
         flow, alone = (np.column_stack((rows, rows.mean(axis=1))) for rows in (flow, alone))

@@ -1,7 +1,8 @@
 """The simulator's chargers: the emulated ones with the product's own lease, and what can be wrong with each.
 
-Every fault is a value by charger that is empty while it is honest. ``log`` keeps what each was told and how it took it,
-for a checker that does not trust the lease.
+What they say and are told crosses the air as the product's driver reads and writes it. Every fault is a value by
+charger that is empty while it is honest. ``log`` keeps what each was told and how it took it, for a checker that does
+not trust the lease.
 """
 
 from __future__ import annotations
@@ -13,12 +14,11 @@ import numpy as np
 
 from edge.core import lease as leases
 from edge.ports import ChargerState
-from hil_tests.rig.chargers import CHARGING, FINISHED, UNPLUGGED, WAITING, Chargers
+from hil_tests.rig.chargers import CHARGING, FINISHED, UNPLUGGED, WAITING, Chargers, read_setpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edge.ports import Setpoint
     from hil_tests.rig.plant import Plant
 
 
@@ -74,6 +74,10 @@ class Piles(Chargers):
         self.dark = False
         """No mains: no pilot, no word."""
         self.log: list[Taken] = []
+        self.truth: dict[ChargerState, ChargerState] = {}
+        """By untrue word: what would have been true."""
+        self.spoke: list[tuple[int, int, int]] = [(-1, 0, 0)] * count
+        """When each last spoke, and with what stamp of its own."""
         self._waiting: list[_Waiting] = []
         self._rng = np.random.default_rng((seed, 5))
 
@@ -106,11 +110,11 @@ class Piles(Chargers):
         """What its own clock shows."""
         return self._tick_ms(k)
 
-    def hear(self, setpoint: Setpoint) -> None:
+    def hear(self, charger: str, payload: bytes) -> None:
         """One setpoint from the wire."""
-        k, s = self.index[setpoint.charger], setpoint
-        asked = leases.Setpoint(s.epoch, s.seq, s.boot, s.tick_ms, s.ma, s.lease_ms)
-        late = (s.late_ma, s.late_after_s, s.late_until_s)
+        k, read = self.index[charger], read_setpoint(payload)
+        assert read is not None
+        asked, late = read
         wrong = self.wrong[k]
         if wrong.pilot_a is not None or self.dark:
             return
@@ -150,8 +154,12 @@ class Piles(Chargers):
             wrong = self.wrong[k]
             if wrong.mute or self.dark:
                 continue
-            state = self.state(k, plug)
-            out.append(state if wrong.twist is None else wrong.twist(state))
+            true = self.state(k, plug)
+            said = true if wrong.twist is None else wrong.twist(true)
+            if said != true:
+                self.truth[said] = true
+            self.spoke[k] = (self.plant.second - self.plant.start_s, said.boot, said.tick_ms)
+            out.append(said)
         return out
 
     def plug(self, k: int) -> int:

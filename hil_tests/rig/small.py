@@ -1,4 +1,4 @@
-"""Small areas for short nights: 3 to 12 chargers and 36 minutes around an edge, all of it drawn from one seed.
+"""Small areas for short nights: 3 to 12 chargers below 30 to 630 kVA, and 36 minutes around an edge, drawn from a seed.
 
 The edges are those at which a night is decided: the evening that presses on the limit, the start of the price valley,
 and the morning on which everybody leaves.
@@ -28,14 +28,17 @@ QUIET_S = 900
 """What DESIGN gives for the way back to normal after the last fault."""
 EDGES = {"evening": 19 * 3600 + 1200, "valley": 22 * 3600 + 2880, "leaving": 30 * 3600 + 2400}
 """Where a night begins, s since midnight of its first day; the valley starts 12 min in, the exodus 20."""
-RATINGS_KVA = (250, 400, 630)
-"""Below 250 kVA a 2 kW kettle is 4 % of a phase, and three in a minute make a minute over that nobody can prevent."""
+RATINGS_KVA, SMALL_KVA, SMALL_SHARE = (250, 400, 630), (30, 50, 63, 80, 100, 125, 160, 200), 0.25
+"""What is drawn from, and how often from the small ones."""
+KVA_EACH = 3.86
+"""More chargers than are drawn get a transformer with so much for each, as 324 have 1250 kVA."""
 ROOM = (0.4, 1.5)
 """What residents leave below the limit in the middle of the night, as a share of what all cars could draw."""
 LOAD = (0.30, 0.76)
 """Residents' load then, of the rating, stays within this."""
 LIMIT_PERMILLE = 800
 NEVER_S = 1 << 30
+COUNT_MAX = 12
 FALLBACK_MA = 6000
 
 
@@ -71,12 +74,13 @@ class Small:
         return np.array([charger.feeder == 0 for charger in self.config.chargers] + [False])
 
 
-def draw(seed: int, chargers: int | None = None) -> Small:
-    """The area and the evening of one seed; ``chargers`` sets their number, and a transformer that fits them."""
+def draw(seed: int, chargers: int | None = None, kva: int | None = None) -> Small:
+    """The area and the evening of one seed; ``chargers`` and ``kva`` set their number and the rating instead."""
     rng = np.random.default_rng((seed, 11))
     edge = str(rng.choice(list(EDGES)))
-    count = int(rng.integers(3, 13)) if chargers is None else chargers
-    rating = int(rng.choice(RATINGS_KVA)) if chargers is None else round(count * 3.86)
+    count = int(rng.integers(3, COUNT_MAX + 1)) if chargers is None else chargers
+    usual = int(rng.choice(RATINGS_KVA)) if chargers is None else 0
+    rating = kva or _rating(seed, count, usual)
     begin_s = EDGES[edge]
     cars, lines = _cars(rng, edge, begin_s, count)
     floor = rng.random() < 0.4
@@ -106,6 +110,14 @@ def draw(seed: int, chargers: int | None = None) -> Small:
         chargers=rows, path=Path("bench.toml"), feeders=feeders,
     )  # fmt: skip
     return Small(seed, edge, begin_s, cars, community, base_kw, config, _wishes(rng, cars, count), feeder_residents)
+
+
+def _rating(seed: int, count: int, usual: int) -> int:
+    """The ``usual`` rating (0: none), or a small one by random numbers of its own: most seeds keep their night."""
+    rng = np.random.default_rng((seed, 12))
+    small = rng.random() < SMALL_SHARE
+    drawn = int(rng.choice(SMALL_KVA if small else RATINGS_KVA))
+    return max(drawn if small or not usual else usual, round(count * KVA_EACH) if count > COUNT_MAX else 0)
 
 
 def _cars(rng: np.random.Generator, edge: str, begin_s: int, count: int) -> tuple[Cars, NDArray[np.int64]]:

@@ -149,7 +149,7 @@ class World:
         self.unreachable: set[int] = set()
         """Chargers without a connection."""
         self.disobeys: set[int] = set()
-        """Chargers or cars that do not do as they are told, or do not say what they do."""
+        """Chargers or cars that cannot be lowered: they do not do as they are told, or nobody can know what they do."""
         self._later: list[tuple[int, Callable[[], None]]] = []
         self.ear = Ear(lambda: self.second)
         self.hosts: list[Host] = []
@@ -238,8 +238,8 @@ class World:
                 self.air.up(wish)
 
 
-def night(seed: int, only: str | None = None, chargers: int | None = None) -> World:
+def night(seed: int, only: str | None = None, chargers: int | None = None, kva: int | None = None) -> World:
     """The night of one seed: area and strikes. ``only`` names the fault it shall have."""
-    area = draw(seed, chargers)
+    area = draw(seed, chargers, kva)
     rng = random.Random(f"{seed} {only}")
     return World(area, faults.plan(rng, area, only))

@@ -5,7 +5,11 @@ That no invariant is broken (``alone.Alone`` asserts it) is the half of each: no
 
 from __future__ import annotations
 
+from hil_tests.rig.campaign import outcome
+from hil_tests.rig.faults import BY_ID, Strike
 from hil_tests.rig.rules import PROMISES
+from hil_tests.rig.small import draw
+from hil_tests.rig.world import World
 from hil_tests.scenarios.alone import Alone
 
 
@@ -101,6 +105,30 @@ def test_charger_wrong_clock_raises_nothing() -> None:
     night = Alone("charger_wrong_clock", 2)
     assert night.at_work
     assert night.one.checked["I11"] > 0
+
+
+def test_charger_tick_ahead_is_believed_again() -> None:
+    """One stamp seven weeks ahead: its honest words seem old, and are taken again within a quarter of an hour."""
+    night = Alone("charger_tick_ahead", 6)
+    assert night.at_work
+    assert night.one.seconds < 2160
+
+
+def test_charger_epoch_ahead_is_handled_alone() -> None:
+    """One word with an epoch no controller will ever reach: nobody falls silent for it, and the charger is heard on."""
+    night = Alone("charger_epoch_ahead", 2)
+    assert night.at_work
+    assert night.named("rival") is None
+
+
+def test_charger_claims_fallback_and_is_told_the_planned_one() -> None:
+    """It says 32 A, and the meter falls silent: it comes down like all others, as soon as promised."""
+    claims, silent = BY_ID["charger_claims_fallback"], BY_ID["meter_silent"]
+    strikes = (Strike(claims, 500, 900, {"amps": 32}, 1), Strike(silent, 700, 800, {}, 2))
+    one = outcome(3, World(draw(3), strikes))
+    assert not one.violations, "\n".join(one.story())
+    assert one.measured["P1"] == 1
+    assert (500, "fallback") in one.said
 
 
 def test_charger_drift_is_in_the_ledger() -> None:

@@ -163,6 +163,6 @@ def test_meter_other_stays_latched_over_a_host_that_stood_still() -> None:
 
 def test_feeder_meter_silent_holds_its_own_and_the_others_go_on() -> None:
     """Named at 5 s; the transformer's control stays at work."""
-    night = Alone("feeder_meter_silent", 3)
+    night = Alone("feeder_meter_silent", 6)
     assert night.named("feeder_meter") == 5
     assert night.at_work

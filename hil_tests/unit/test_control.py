@@ -150,6 +150,21 @@ def test_small_transformer_earns_the_start_of_a_three_phase_car() -> None:
     assert max(c.ma for (c,) in out) >= MIN_MA
 
 
+def test_raise_up_to_a_draw_that_is_claimed_or_past_is_paid_like_any_other() -> None:
+    """Two chargers told 6 A say that they draw 30: beside what they have, all raises together get 25 A of credit."""
+    row = Settings(250_000, 378_000, 15, 1000, 60_000, 5, False)
+    cars = tuple(at(name, 6000)._replace(ma=30_000, possible_ma=30_000) for name in ("a", "b"))
+    out = steps([snapshot(cars, meter((k + 1) * 1000, 60_000)) for k in range(5)], row)[-1]
+    assert 0 < sum(c.ma - 6000 for c in out) <= 25_000
+
+
+def test_raise_up_to_a_draw_that_falls_takes_room() -> None:
+    """Its last word said 30 A beside 22 told; the meter may have seen them gone, and what else is there is full."""
+    row = at("a", 22_000)._replace(ma=30_000, possible_ma=30_000)
+    shots = [snapshot((row,), meter((k + 1) * 1000, 300_000, (LINE_MA, 6000, 6000))) for k in range(10)]
+    assert {c.ma for (c,) in steps(shots)} == {22_000}
+
+
 @pytest.mark.parametrize(("wait_s", "raised"), [(4, False), (5, False), (6, True), (7, True)])
 def test_own_setpoint_rises_at_most_every_five_seconds(wait_s: int, raised: bool) -> None:
     """After a raise has left, the next one waits for 5 s; the pilot changes no faster."""

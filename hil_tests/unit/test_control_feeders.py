@@ -6,7 +6,7 @@ import pytest
 
 from edge.core import control
 from edge.core.model import MIN_MA, SHARED, STAGGER, UNCONTROLLED, WAIT_ROOM
-from hil_tests.unit.given import FAR_MS, SETTINGS, agreed, at, awake, feeder, meter, snapshot, steps, still
+from hil_tests.unit.given import CUT_MA, FAR_MS, SETTINGS, agreed, at, awake, feeder, meter, snapshot, steps, still
 
 
 @pytest.mark.parametrize(("limit_ma", "ma"), [(6091, 0), (6092, 6000), (20_000, 19_000), (100_000, 32_000)])
@@ -67,6 +67,13 @@ def test_a_car_of_unknown_phase_is_not_counted_twice(known: bool) -> None:
         [snapshot((car,), meter((k + 1) * 1000, 100_000), feeders=(feeder(40_000, (0, 0, 0)),)) for k in range(9)]
     )
     assert {c.ma for (c,) in out} == {32_000}
+
+
+def test_who_is_sure_to_help_is_cut_beside_a_car_of_unknown_phase() -> None:
+    """2 A too much on phase A: the unknown car, the more relaxed, may be on another, so its neighbour gives as much."""
+    cars = (at("a", 16_000, known=False, phases=7, depart_ms=FAR_MS), at("b", 16_000))
+    shots = [snapshot(cars, meter(1000, 600_000, (CUT_MA + 1500, 100_000, 100_000)))]
+    assert [c.ma for c in steps(shots)[-1]] == [14_000, 14_000]
 
 
 def test_one_reading_of_a_slow_feeder_meter_raises_nothing() -> None:

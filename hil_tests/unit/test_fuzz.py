@@ -245,6 +245,12 @@ def test_an_input_is_played_again(
         command.main(["telemetry", "--replay", str(path)])
 
 
+def test_an_input_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``--replay`` of no file: that, and the exit code of bad input."""
+    assert command.main(["config", "--replay", str(tmp_path / "nosuch")]) == 2
+    assert capsys.readouterr().err == f"--replay {tmp_path / 'nosuch'}: no such file\n"
+
+
 def test_a_finding_is_told_from_figures(capsys: pytest.CaptureFixture[str]) -> None:
     """Of all that the fuzzer says, figures are read, pulses are passed on, and the rest is kept for a traceback."""
     said = [
