@@ -43,6 +43,9 @@ def seen(mode, over_ms, hot_ms, feeders, sample_ms=8000):
     return watch.State(mode, -100000, sample_ms, 9, *had, (), NEVER, False, trust.start(), feeders)
 
 VOLTS = (220000, 220000, 220000)
+back = Meter(9000, -50000, -45000, 21000, (-70000, 20000, -60000), VOLTS, (-14000, 4000, -13000), 8, "")
+for sun in (back, back._replace(phase_w=None)):
+    model.base_load(sun, [3000, 0, 0, 3000])
 place = Place(1, 1, True, -1)
 both = (place, Place(7, 3, True, 0))
 settings = Settings(250000, 380000, 15, 1000, 60000, 5, False)
