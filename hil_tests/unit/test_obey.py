@@ -7,7 +7,6 @@ import pytest
 from edge import reasons
 from edge.core import obey
 from edge.core.model import FULL, NEVER, Charger, Command, Snapshot
-from hil_tests.rig.liars import Site
 from hil_tests.unit.given import SETTINGS, at, change, meter, snapshot
 
 TOLD_MS = 100_000
@@ -165,20 +164,6 @@ def test_one_cut_says_no_more_than_a_third() -> None:
         assert (site.isolated, site.score("a")) == ([], 595 * k)
         site.cut("a", blind=True)
     assert (site.isolated, site.score("a")) == (["a"], 1200)
-
-
-@pytest.mark.parametrize(("kva", "full_a", "cuts"), [(250, 32, 6), (400, 32, 7), (1250, 32, 19), (250, 16, 14)])
-def test_charger_that_claims_is_found_on_transformers_of_every_size(kva: int, full_a: int, cuts: int) -> None:
-    """Among up to three others that are cut with it, and the bench's kettles: so many cuts of its own."""
-    site = Site(kva, full_a=full_a)
-    assert site.night(7, 500) == (cuts, [], False)
-
-
-@pytest.mark.parametrize("worse", [1.0, 4.0])
-@pytest.mark.parametrize("kva", [250, 1250])
-def test_honest_chargers_are_not_accused_for_what_residents_do(kva: int, worse: float) -> None:
-    """300 cuts of one phase among kettles, and among steps four times as large: nobody is named, nor is the meter."""
-    assert Site(kva, liar=False, worse=worse).night(7, 300) == (0, [], False)
 
 
 def test_kettles_accuse_nobody() -> None:
