@@ -147,11 +147,14 @@ class Controller:
         seen = watch.for_control(self.guard, shown)
         self.control, commands = control.step(self.control, seen, self.settings, self.now_ms)
         commands = guard.vet(self.guard, shown, commands, self.settings)
-        if self.guard.new:
-            self.obey = obey.seen(self.obey, shown)
         if self.unleased:
             commands = within(commands, snapshot.chargers, snapshot.places, self.unleased, self._unleased_ma)
-        self.obey = obey.told(self.obey, shown, commands, self.settings.rated_ma, self.now_ms)
+        if watch.doubts(self.guard):
+            self.obey = obey.away(self.obey)
+        else:
+            if self.guard.new:
+                self.obey = obey.seen(self.obey, shown, self.settings)
+            self.obey = obey.told(self.obey, shown, commands, self.now_ms)
         return self._name_isolated(snapshot, commands)
 
     def _isolate(self, view: tuple[Charger, ...]) -> tuple[Charger, ...]:

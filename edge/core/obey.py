@@ -8,7 +8,7 @@ it is the meter that is not to be believed.
 
 from collections import namedtuple
 
-from edge.core.model import NEVER, PHASES, Charger, Command, Snapshot, proven_draw
+from edge.core.model import NEVER, PHASES, Charger, Command, Settings, Snapshot
 
 FOLLOW_MS = 15000
 """A car follows its pilot within 5 s, a charger may take 10 s (a brand's own rhythm): after that it has not obeyed."""
@@ -21,13 +21,24 @@ LASTS_MS = 10000
 """And for so long: a car that comes down in small steps is told of at every one of them."""
 RELEASE_MS = 300000
 """Who has obeyed for so long after that is trusted again."""
-CUT_MA_MIN, CUT_PERMILLE = 10000, 30
-"""A cut is large enough to be looked for at the meter from this on, or from this share of a phase's rating."""
-CUT_LAND_MS = 12000
-CLAIMED_PERCENT, SEEN_PERCENT = 60, 30
-"""Of a cut the chargers must claim so much for it to be judged, and the meter must see so much of what they claim."""
-MOVES_AGAIN_MS = 600000
-"""After so long a meter that did not follow is given one more chance."""
+CUT_MA_MIN = 6000
+"""A cut is looked for at the meter from this on, all its chargers on one phase together."""
+CUT_LAND_MS, LATE_PERIODS = 12000, 3
+"""By then it has landed; a reading that comes so many periods later still says too much of residents."""
+RESIDENTS_MA = 250
+"""Residents switch kettles at random: over 12 s their change on a phase, squared, is 0.25 A times its rated current
+(10 A at 250 kVA, 22 A at 1250). Where they are worse this is learned."""
+LEARN, LEARN_TIMES = 32, 9
+"""Of so many looks in which nobody was cut; one counts for no more than so many times what was known (3 deviations)."""
+ROUNDED, UNSURE = 32, 16
+"""Of what is claimed so small a part need not be seen (cos phi, the chargers' meters), and another may be wrong."""
+DOUBTED, NAMED, ONCE = 1200, 1700, 600
+"""What speaks against one, in hundredths of a natural logarithm of odds. From e^12 to 1 on it explains what is missing
+better than another does; from e^17 to 1 on it is named; and one cut says e^6 to 1 at most, so three are the least."""
+METER = ""
+"""The meter's own row among the chargers: it too may be what all that is missing speaks against."""
+CHANCE_MS, METER_CHANCE_MS = 1800000, 600000
+"""After so long a charger that lied, or a meter that did not follow, is given one more chance: a clear cut ends it."""
 
 OBEYS, DEAF, DRAWS, LIES = range(4)
 
@@ -48,13 +59,9 @@ Cut = namedtuple(
     (
         "at_ms",  # when it was told
         "phase",
-        "names",  # the chargers that were told less there, sorted
-        "gives",  # what each of them is to give back on that phase
-        "ma",  # and all together
-        "least_ma",  # less than this cannot be told from residents
-        "meter_ma",  # what flowed on it, by the meter
-        "draw_ma",  # and by the chargers
-        "all_ma",  # what all chargers drew, on all conductors together
+        "names",  # who was told less there; nobody: a look at what residents do by themselves
+        "meter_ma",  # what flowed, by the meter
+        "chargers",  # all as they were
     ),
 )
 
@@ -63,22 +70,22 @@ State = namedtuple(
     (
         "suspects",  # sorted by id
         "cut",  # the cut that is being watched, or None
-        "misses",  # so many cuts of several chargers in a row were not seen by the meter
-        "last",  # the names of the cut that was missed last
-        "since_ms",  # when that was
+        "scores",  # (id, how much speaks for its having lied), sorted; with the METER
+        "residents",  # the square of what residents change meanwhile, mA², by phase, as learned
+        "unmoved_ms",  # since when the meter is not believed, or NEVER
     ),
 )
 
 
 def start() -> State:
     """Nobody is suspected."""
-    return State((), None, 0, (), NEVER)
+    return State((), None, (), (0, 0, 0), NEVER)
 
 
 def unmoved(state: State) -> bool:
     """Has the meter not followed several cuts? Then it measures something else."""
-    misses: int = state.misses
-    return misses >= TIMES
+    since_ms: int = state.unmoved_ms
+    return since_ms != NEVER
 
 
 def isolated(state: State) -> list[str]:
@@ -97,10 +104,8 @@ def look(state: State, evidence: list[tuple[Charger, int, int]], now_ms: int) ->
         elif charger.id in known:
             del known[charger.id]
     suspects = tuple([known[name] for name in sorted(known)])
-    misses, since_ms = state.misses, state.since_ms
-    if misses >= TIMES and now_ms - since_ms >= MOVES_AGAIN_MS:
-        misses = TIMES - 1
-    return State(suspects, state.cut, misses, state.last, since_ms)
+    over = now_ms - state.unmoved_ms >= METER_CHANCE_MS
+    return State(suspects, state.cut, state.scores, state.residents, NEVER if over else state.unmoved_ms)
 
 
 def _offence(charger: Charger, heard_ms: int, told_ms: int) -> int:
@@ -118,10 +123,10 @@ def _next(old: Suspect | None, name: str, code: int, heard_ms: int, now_ms: int)
     if code < 0:
         return old
     if code == OBEYS:
-        if old is None or not (old.isolated or old.code == LIES):
+        if old is None or not old.isolated:
             return None
-        # Whether it lies only a cut can tell: a suspicion stays until one was seen.
-        return old if not old.isolated or now_ms - old.heard_ms < RELEASE_MS else None
+        # Whether it lies only a cut can tell: it waits longer, and what spoke against it is not forgotten.
+        return old if now_ms - old.heard_ms < (CHANCE_MS if old.code == LIES else RELEASE_MS) else None
     if old is not None and old.heard_ms == heard_ms:
         return old
     if old is None or old.code == LIES:
@@ -132,77 +137,114 @@ def _next(old: Suspect | None, name: str, code: int, heard_ms: int, now_ms: int)
 
 
 # ------------------------------------------------------------------------------------------------ at the meter
-def told(state: State, shown: Snapshot, commands: tuple[Command, ...], rated_ma: int, now_ms: int) -> State:
+def told(state: State, shown: Snapshot, commands: tuple[Command, ...], now_ms: int) -> State:
     """Note the largest cut among ``commands`` as they leave, when none is being watched and it is large enough."""
-    meter = shown.meter
-    if state.cut is not None or meter is None:
+    cut, meter, chargers = state.cut, shown.meter, shown.chargers
+    if meter is None or (cut is not None and cut.names):
         return state
-    less = [k for k, (command, row) in enumerate(zip(commands, shown.chargers)) if command.ma < row.set_ma]
-    if not less:
-        return state
-    best, draw = None, proven_draw(shown)
-    least_ma = max(CUT_MA_MIN, rated_ma * CUT_PERMILLE // 1000)
-    for p in PHASES:
-        gives = [(shown.chargers[k].id, _gives(shown, k, commands[k], p)) for k in less]
+    less = [k for k, (command, row) in enumerate(zip(commands, chargers)) if command.ma < row.set_ma]
+    most_ma = CUT_MA_MIN - 1
+    for p in PHASES if less else ():
+        gives = [(chargers[k].id, _flows(shown, chargers[k], p) - int(commands[k].ma)) for k in less]
         gives = [row for row in gives if row[1] > 0]
         ma = sum([row[1] for row in gives])
-        if ma >= least_ma and (best is None or ma > best.ma):
-            names, each = tuple([row[0] for row in gives]), tuple([row[1] for row in gives])
-            best = Cut(now_ms, p, names, each, ma, least_ma, meter.ma[p], draw[p], draw[3])
-    return State(state.suspects, best, state.misses, state.last, state.since_ms)
+        if ma > most_ma:
+            most_ma, cut = ma, Cut(now_ms, p, tuple([row[0] for row in gives]), meter.ma, chargers)
+    if cut is None:
+        cut = Cut(now_ms, 0, (), meter.ma, chargers)
+    return State(state.suspects, cut, state.scores, state.residents, state.unmoved_ms)
 
 
-def _gives(shown: Snapshot, k: int, command: Command, phase: int) -> int:
-    """What a charger gives back on a phase when it obeys, mA."""
-    row = shown.chargers[k]
+def _flows(shown: Snapshot, row: Charger, phase: int) -> int:
+    """What a charger says it draws on a phase, mA; nothing where it is not heard or its phase is not known."""
     place = shown.places[row.place]
-    if row.silent or not place.known or not place.phases >> phase & 1:
-        return 0
-    return max(int(row.ma) - int(command.ma), 0)
+    return int(row.ma) if not row.silent and place.known and place.phases >> phase & 1 else 0
 
 
-def seen(state: State, shown: Snapshot) -> State:
+def away(state: State) -> State:
+    """Forget the cut that is being watched: the meter is late or doubted, and what is told now is no work."""
+    return State(state.suspects, None, state.scores, state.residents, state.unmoved_ms)
+
+
+def seen(state: State, shown: Snapshot, settings: Settings) -> State:
     """Judge the cut that is being watched, on the first good reading after it must have landed."""
     cut, meter = state.cut, shown.meter
     if cut is None or meter is None or meter.at_ms < cut.at_ms + CUT_LAND_MS:
         return state
-    draw = proven_draw(shown)
-    claimed = cut.draw_ma - draw[cut.phase]
-    if min(claimed, cut.all_ma - draw[3]) * 100 < cut.ma * CLAIMED_PERCENT:
-        # Others were given more meanwhile, or the telegrams are late: nothing can be said.
-        return State(state.suspects, None, state.misses, state.last, state.since_ms)
-    sees = cut.meter_ma - meter.ma[cut.phase]
-    follows, alone = sees * 100 >= claimed * SEEN_PERCENT, len(cut.names) == 1
-    suspects = _lies(state.suspects, cut, claimed, claimed - sees) if follows or alone else state.suspects
-    if follows:
-        return State(suspects, None, 0, (), state.since_ms)
-    # The same single charger again says nothing of the meter.
-    again = cut.names == state.last and alone
-    return State(suspects, None, state.misses + (not again), cut.names, meter.at_ms)
+    state = away(state)
+    if meter.at_ms > cut.at_ms + CUT_LAND_MS + LATE_PERIODS * settings.period_ms:
+        return state
+    squares = [max(square, settings.rated_ma * RESIDENTS_MA) for square in state.residents]
+    if not cut.names:
+        learned = tuple([_learned(squares[p], _claims(cut, shown, p)[2]) for p in PHASES])
+        return State(state.suspects, None, state.scores, learned, state.unmoved_ms)
+    gave, claimed_ma, missing_ma = _claims(cut, shown, cut.phase)
+    square = squares[cut.phase] + (claimed_ma // UNSURE) ** 2
+    return _name(state, _weigh(dict(state.scores), gave, claimed_ma, missing_ma, square), meter.at_ms)
 
 
-def _lies(suspects: tuple[Suspect, ...], cut: Cut, claimed_ma: int, missing_ma: int) -> tuple[Suspect, ...]:
-    """Who of a cut may have lied: whose share the meter misses. Whose share is there no longer is suspected.
+def _learned(square: int, ma: int) -> int:
+    """What is known of residents' changes after one more."""
+    return square + (min(ma * ma, LEARN_TIMES * square) - square) // LEARN
 
-    Some that were cut together come under the same suspicion; only who stands out is isolated.
+
+def _weigh(
+    scores: dict[str, int], gave: list[tuple[str, int]], claimed_ma: int, missing_ma: int, square: int
+) -> dict[str, int]:
+    """What speaks against each after one more cut: how much better its share explains what is missing than chance does.
+
+    Or than another does that was cut with it, once enough speaks against that one. The meter comes last.
     """
-    known = {suspect.id: suspect for suspect in suspects}
-    hit = []
-    for name, gives_ma in zip(cut.names, cut.gives):
-        old, own_ma = known.get(name), min(gives_ma, claimed_ma)
-        if gives_ma < cut.least_ma or (old is not None and old.code != LIES):
+    more = [(name, _odd(missing_ma, square) - _odd(missing_ma - ma, square)) for name, ma in gave]
+    doubts = [scores.get(name, 0) + gain - DOUBTED for name, gain in more]
+    best, second = sorted(doubts + [0, 0], reverse=True)[:2]
+    for (name, gain), doubt in zip(more, doubts):
+        scores[name] = max(scores.get(name, 0) + gain - (second if doubt == best else best), 0)
+    gain = _odd(missing_ma, square) - _odd(missing_ma - claimed_ma, square)
+    scores[METER] = max(scores.get(METER, 0) + gain - best, 0)
+    return scores
+
+
+def _claims(cut: Cut, shown: Snapshot, phase: int) -> tuple[list[tuple[str, int]], int, int]:
+    """On a phase, mA: what each that was cut says it gave back, what all chargers say, what the meter misses of that.
+
+    One whose phase is not known may have taken there what it took.
+    """
+    gave, claimed_ma = [], 0
+    for was, row in zip(cut.chargers, shown.chargers):
+        less = int(was.ma) - int(row.ma)
+        if not less or was.silent or row.silent:
             continue
-        if missing_ma * 100 > own_ma * (100 - SEEN_PERCENT):
-            hit.append(name)
-            count, isolated, since_ms = (
-                (0, False, cut.at_ms) if old is None else (old.count, old.isolated, old.since_ms)
-            )
-            known[name] = Suspect(name, LIES, count + 1, cut.at_ms, isolated, since_ms)
-        elif old is not None and missing_ma * 100 <= own_ma * SEEN_PERCENT:
-            del known[name]
-    most = max([known[name].count for name in hit], default=0)
-    first = [name for name in hit if known[name].count == most]
-    if most >= TIMES and len(first) == 1:
-        was = known[first[0]]
-        known[first[0]] = Suspect(was.id, LIES, most, was.heard_ms, True, was.since_ms)
-    return tuple([known[name] for name in sorted(known)])
+        place = shown.places[row.place]
+        if not place.known:
+            claimed_ma += min(less, 0)
+        elif place.phases >> phase & 1:
+            claimed_ma += less
+            if less > 0 and row.id in cut.names:
+                gave.append((row.id, less))
+    went_ma = cut.meter_ma[phase] - shown.meter.ma[phase]
+    return gave, claimed_ma, claimed_ma - abs(claimed_ma) // ROUNDED - went_ma
+
+
+def _odd(ma: int, square: int) -> int:
+    """How odd so much from residents is: the negative logarithm of its odds; beyond some, anything may happen."""
+    odd: int = min(ma * ma * 50 // square, ONCE)
+    return odd
+
+
+def _name(state: State, scores: dict[str, int], at_ms: int) -> State:
+    """Isolate who has lied, or no longer believe the meter. What is left against them is what a chance is given with.
+
+    Where one has lied the others begin anew: what spoke against them may have been its.
+    """
+    lies = [name for name in scores if name != METER and scores[name] >= NAMED]
+    suspects, unmoved_ms = state.suspects, state.unmoved_ms
+    if lies:
+        kept = isolated(state)
+        scores = dict([(name, scores[name]) for name in scores if name in kept] + [(name, DOUBTED) for name in lies])
+        rows = [suspect for suspect in suspects if suspect.id not in lies]
+        suspects = tuple(sorted(rows + [Suspect(name, LIES, TIMES, at_ms, True, at_ms) for name in lies]))
+    elif scores[METER] >= NAMED:
+        scores[METER], unmoved_ms = DOUBTED, at_ms
+    left = tuple(sorted([row for row in scores.items() if row[1] > 0]))
+    return State(suspects, None, left, state.residents, unmoved_ms)

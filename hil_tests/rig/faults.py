@@ -235,7 +235,8 @@ CATALOGUE = (
           answer="What it hides counts as residents, whatever it does: the total rules."),
     Fault("charger_claims", "C6", "charger", "A charger says it obeys and charges on as before.", "桩谎称已降流",
           (60, 500),
-          answer="The meter sees it: others are cut; isolated and named after three cuts the meter did not see.",
+          answer="The meter sees it: others are cut; isolated and named once its unseen cuts outweigh chance: "
+                 "three at the least.",
           named=("lies",)),
     Fault("charger_lies_high", "C7", "charger", "A charger says more than it draws.", "桩多报电流", (60, 500),
           {"factor": Span(1.5, 4.0)}, voids=frozenset(("I1",)),

@@ -5,11 +5,15 @@ That no invariant is broken (``alone.Alone`` asserts it) is the half of each: no
 
 from __future__ import annotations
 
+import pytest
+
+from edge.core import obey
 from hil_tests.rig.campaign import outcome
 from hil_tests.rig.faults import BY_ID, Strike
 from hil_tests.rig.rules import PROMISES
 from hil_tests.rig.small import draw
 from hil_tests.rig.world import World
+from hil_tests.scenarios import liar_night
 from hil_tests.scenarios.alone import Alone
 
 
@@ -43,11 +47,30 @@ def test_charger_lies_low_and_the_limit_holds() -> None:
 
 
 def test_charger_claims_it_obeys_and_the_limit_holds() -> None:
-    """It says what it is told and draws on: others are cut. How it is found: test_loop_safety.py, test_obey.py."""
+    """It says what it is told and draws on: others are cut, and nobody else is accused."""
     night = Alone("charger_claims", 7)
     assert night.at_work
     assert night.one.over_s <= 15
     assert night.accused <= {"lies"}
+
+
+def test_charger_claims_and_is_named_and_isolated_after_three_cuts() -> None:
+    """Residents' steps stop it every 400 s, and the meter sees 32 A go on: it is named, nobody else; limits hold."""
+    night = liar_night.play(14, lies=True)
+    assert night.checker.violations == []
+    assert night.checker.longest_over_s <= 15
+    assert [said for said in night.ear.heard if said[1] in ("lies", "draws", "deaf", "unmoved")] == [(1292, "lies")]
+    controller = night.hosts[0].controller
+    assert controller is not None
+    assert obey.isolated(controller.obey) == [night.piles.ids[k] for k in night.disobeys] == ["p001"]
+
+
+@pytest.mark.parametrize("seed", [14, 32])
+def test_charger_claims_nothing_and_is_not_accused_under_the_same_steps(seed: int) -> None:
+    """An honest one is cut as often, on another evening too: nobody is accused, nor is the meter."""
+    night = liar_night.play(seed, lies=False)
+    assert night.checker.violations == []
+    assert {key for _, key in night.ear.heard} & {"lies", "draws", "deaf", "unmoved"} == set()
 
 
 def test_charger_lies_high_and_the_limit_holds() -> None:

@@ -86,11 +86,12 @@ for s_va, ma in ((260000, (300000, 420000, 390000)), (230000, (345000, 340000, 3
     for heard in range(20000, 26000, 1000):
         obeys = obey.look(obeys, [(row, heard, 0) for row in rows[2:] + low[:1]], heard)
     obey.isolated(obeys), obey.unmoved(obeys), trust.unmoved(trust.start())
-    for k in range(4):
-        less = tuple(Command(row.id, 0, FULL, -1, True) for row in rows[:2 - k % 2])
-        obeys = obey.told(obeys, Snapshot(meter, 800, both, (), rows[:2 - k % 2]), less, 380000, 20000 * k)
-        later = Meter(20000 * k + 15000, s_va, s_va, 0, (ma[0] - 30000 * (k // 3), ma[1], ma[2]), VOLTS, None, 8, "")
-        obeys = obey.seen(obeys, Snapshot(later, 800, both, (), ()))
+    for k in range(8):
+        less = tuple(Command(row.id, 0, FULL, -1, True) for row in low[:k % 4])
+        obeys = obey.told(obey.away(obeys) if k == 4 else obeys, Snapshot(meter, 800, both, (), low), less, 20000 * k)
+        gone = tuple(Charger(*row[:5], 0, *row[6:]) if j < k % 4 else row for j, row in enumerate(low))
+        later = Meter(20000 * k + 12000, s_va, s_va, 0, (ma[0] - 6000 * (k // 3), ma[1], ma[2]), VOLTS, None, 8, "")
+        obeys = obey.seen(obeys, Snapshot(later, 800, both, (), gone), settings)
     guard._renewed(less[0])
     vet(watch.start(0), shut, wishes, settings, 9000)
     vet(seen(watch.HOLDING, NEVER, NEVER, (), 1000), shot, wishes, settings, 9000)
