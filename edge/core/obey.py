@@ -180,7 +180,7 @@ def seen(state: State, shown: Snapshot, settings: Settings) -> State:
         return State(state.suspects, None, state.scores, learned, state.unmoved_ms)
     gave, claimed_ma, missing_ma = _claims(cut, shown, cut.phase)
     square = squares[cut.phase] + (claimed_ma // UNSURE) ** 2
-    return _name(state, _weigh(dict(state.scores), gave, claimed_ma, missing_ma, square), meter.at_ms)
+    return _name(state, _weigh(state.scores, gave, claimed_ma, missing_ma, square), meter.at_ms)
 
 
 def _learned(square: int, ma: int) -> int:
@@ -189,12 +189,13 @@ def _learned(square: int, ma: int) -> int:
 
 
 def _weigh(
-    scores: dict[str, int], gave: list[tuple[str, int]], claimed_ma: int, missing_ma: int, square: int
-) -> dict[str, int]:
+    before: tuple[tuple[str, int], ...], gave: list[tuple[str, int]], claimed_ma: int, missing_ma: int, square: int
+) -> tuple[tuple[str, int], ...]:
     """What speaks against each after one more cut: how much better its share explains what is missing than chance does.
 
     Or than another does that was cut with it, once enough speaks against that one. The meter comes last.
     """
+    scores = dict(before)
     more = [(name, _odd(missing_ma, square) - _odd(missing_ma - ma, square)) for name, ma in gave]
     doubts = [scores.get(name, 0) + gain - DOUBTED for name, gain in more]
     best, second = sorted(doubts + [0, 0], reverse=True)[:2]
@@ -202,7 +203,7 @@ def _weigh(
         scores[name] = max(scores.get(name, 0) + gain - (second if doubt == best else best), 0)
     gain = _odd(missing_ma, square) - _odd(missing_ma - claimed_ma, square)
     scores[METER] = max(scores.get(METER, 0) + gain - best, 0)
-    return scores
+    return tuple(sorted(scores.items()))
 
 
 def _claims(cut: Cut, shown: Snapshot, phase: int) -> tuple[list[tuple[str, int]], int, int]:
@@ -232,11 +233,12 @@ def _odd(ma: int, square: int) -> int:
     return odd
 
 
-def _name(state: State, scores: dict[str, int], at_ms: int) -> State:
+def _name(state: State, weighed: tuple[tuple[str, int], ...], at_ms: int) -> State:
     """Isolate who has lied, or no longer believe the meter. What is left against them is what a chance is given with.
 
     Where one has lied the others begin anew: what spoke against them may have been its.
     """
+    scores = dict(weighed)
     lies = [name for name in scores if name != METER and scores[name] >= NAMED]
     suspects, unmoved_ms = state.suspects, state.unmoved_ms
     if lies:

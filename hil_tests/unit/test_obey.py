@@ -381,7 +381,7 @@ def test_what_is_claimed_together_makes_a_cut_less_sure() -> None:
 def weighed(scores: dict[str, int], *names: str, missing_ma: int = 30_000) -> dict[str, int]:
     """What speaks against each after a cut of 30 A each."""
     gave = [(name, 30_000) for name in names]
-    return obey._weigh(scores, gave, 30_000 * len(gave), missing_ma, 100_000_000)
+    return dict(obey._weigh(tuple(sorted(scores.items())), gave, 30_000 * len(gave), missing_ma, 100_000_000))
 
 
 def test_share_that_is_missing_speaks_against_its_owner_and_one_that_is_there_for_it() -> None:
@@ -434,13 +434,13 @@ def test_naming_one_keeps_those_who_are_isolated_and_forgets_the_rest() -> None:
     """What spoke against the others, and against the meter, may have been its; who is named is kept sorted."""
     rows = (obey.Suspect("b", obey.DRAWS, 1, 7, False, 7), obey.Suspect("z", obey.LIES, 3, 7, True, 7))
     state = obey.start()._replace(suspects=rows, unmoved_ms=NEVER)
-    after = obey._name(state, {"z": 1200, "b": 1700, "c": 1699, "": 1900}, 99)
+    after = obey._name(state, (("", 1900), ("b", 1700), ("c", 1699), ("z", 1200)), 99)
     assert after.suspects == (obey.Suspect("b", obey.LIES, 3, 99, True, 99), rows[1])
     assert after.scores == (("b", 1200), ("z", 1200))
     assert not obey.unmoved(after)
-    kept = obey._name(state, {"z": 1, "c": 1699, "": 1699, "d": 0}, 99)
+    kept = obey._name(state, (("", 1699), ("c", 1699), ("d", 0), ("z", 1)), 99)
     assert kept == state._replace(scores=(("", 1699), ("c", 1699), ("z", 1)))
-    assert obey._name(state, {"": 1700, "c": 1699}, 99) == state._replace(
+    assert obey._name(state, (("", 1700), ("c", 1699)), 99) == state._replace(
         scores=(("", 1200), ("c", 1699)), unmoved_ms=99
     )
 
