@@ -86,6 +86,7 @@ def test_isolated_charger_comes_back_after_five_minutes_of_obeying() -> None:
     again = obey.look(state, [(DRAWS_ROW, began_ms + 299_500, TOLD_MS)], began_ms + 299_500)
     assert obey.isolated(again) == ["a"]
     assert obey.isolated(obey.look(again, [(calm, began_ms + 301_000, TOLD_MS)], began_ms + 301_000)) == ["a"]
+    assert obey.isolated(obey.look(state, [(calm, began_ms + 299_999, TOLD_MS)], began_ms + 299_999)) == ["a"]
     assert obey.look(state, [(calm, began_ms + 300_000, TOLD_MS)], began_ms + 300_000).suspects == ()
 
 
@@ -321,6 +322,7 @@ def learned(ma: tuple[int, int, int], known: tuple[int, int, int] = (0, 0, 0)) -
     state = obey.told(obey.start()._replace(residents=known), snapshot((), meter(0, 0, (9, 9, 9))), (), 0)
     after = obey.seen(state, snapshot((), meter(LAND_MS, 0, (ma[0] + 9, ma[1] + 9, ma[2] + 9))), SMALL)
     assert after == obey.start()._replace(residents=after.residents)
+    assert [type(square) for square in after.residents] == [int] * 3
     residents: tuple[int, int, int] = after.residents
     return residents
 
@@ -365,6 +367,7 @@ def test_who_is_not_heard_says_nothing_and_who_was_not_cut_is_not_judged() -> No
     lost = {"phases": 7, "known": False}
     assert claims((at("a", 32_000, **lost),), (at("a", 0, **lost),)) == ([], 0, 0)
     assert claims((at("a", 0, **lost),), (at("a", 32_000, **lost),)) == ([], -32_000, -33_000)
+    assert claims((was, at("b", 0, **lost)), (gone, at("b", 7000, **lost)))[1] == 25_000
     noted = obey.Cut(0, 0, ("b",), (5, 5, 5), (was,))
     assert obey._claims(noted, snapshot((gone,), meter(0, 0, (5, 5, 5))), 0) == ([], 32_000, 31_000)
 
@@ -376,6 +379,7 @@ def test_what_is_claimed_together_makes_a_cut_less_sure() -> None:
     more = state._replace(cut=state.cut._replace(chargers=(at("a", 20_000), at("b", 160_000))))
     beside = obey.seen(more, snapshot((at("a", 0), at("b", 0)), meter(LAND_MS, 0, (-160_000, 0, 0))), SMALL)
     assert (dict(alone.scores)["a"], dict(beside.scores)["a"]) == (184, 39)
+    assert {type(score) for _, score in (*alone.scores, *beside.scores)} == {int}
 
 
 def weighed(scores: dict[str, int], *names: str, missing_ma: int = 30_000) -> dict[str, int]:
