@@ -108,15 +108,15 @@ def test_every_case_can_be_drawn() -> None:
 
 
 def test_a_meter_that_reads_low_needs_its_error_as_margin() -> None:
-    """Held at the line, a class 1 meter at its worst needs 0.8 points more than an exact one, and has them."""
-    needed = [
-        ClosedLoop(CASES["A-810"].draw(1), meter=METERS[kind], begin_s=MARGIN_S[0])
-        .play(MARGIN_S[0] + 1200)
-        .overshoot_pts()
-        for kind in ("exact, 1 s", "class 1, 1 s")
-    ]
-    assert needed[1] - needed[0] == pytest.approx(0.78, abs=0.15)
-    assert needed[1] < 1.5
+    """Held at the line, a class 1 meter at its worst lets 0.8 points more flow than an exact one, within the margin."""
+    held, highest = [], []
+    for kind in ("exact, 1 s", "class 1, 1 s"):
+        loop = ClosedLoop(CASES["A-810"].draw(1), meter=METERS[kind], begin_s=MARGIN_S[0]).play(MARGIN_S[0] + 1200)
+        # The highest minute is a matter of chance; the mean of those after the ramp, on the fullest phase, is none.
+        held.append(phase_minutes(loop.recorder.phases_a)[7:].mean(axis=0).max() / loop.rated_a * 100.0)
+        highest.append(loop.overshoot_pts())
+    assert held[1] - held[0] == pytest.approx(0.8, abs=0.15)
+    assert highest[1] < 1.5
     slow = ClosedLoop(CASES["A-324"].draw(1), meter=METERS["class 0.5, 10 s"], begin_s=MARGIN_S[0])
     assert slow.controller.settings.period_ms == 10_000
 
