@@ -330,7 +330,9 @@ class Fleet:
         leaseless = (command.ma == state.fallback_ma and state.slots == 1) or not command.renew
         if (leaseless or not unit.config.leased) and state.allowed_ma <= max(command.ma, fallback_ma):
             return False
-        return unit.echo[0] != state.boot or state.tick_ms - unit.echo[1] >= self.charging.lease_ms // 4
+        # A stamp before the last echo is of a clock that was set back.
+        since_ms = state.tick_ms - unit.echo[1]
+        return unit.echo[0] != state.boot or not 0 <= since_ms < self.charging.lease_ms // 4
 
     def _late_told(self, unit: Unit) -> tuple[int, int, int]:
         """The late fallback that a setpoint for this charger carries: mA, after and until, s."""

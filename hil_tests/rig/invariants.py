@@ -90,8 +90,6 @@ class Checker:
         """By charger: since when it is told so many mA."""
         self.newer_s: list[tuple[int, int]] = [(0, 0)] * count
         """By charger: the newest epoch it has accepted, and since when."""
-        self.climbed: tuple[int, float] = (0, 0.0)
-        """What all raises have used of the credit, mA on all conductors, when somebody was last raised."""
         self.base_a: Floats = np.zeros(3)
         self.stopwatches = Stopwatches(self)
         self.naming = Naming(self)
@@ -233,9 +231,9 @@ class Checker:
         self.expect("I4", age_ms <= watch.hold_ms, f"{name}: the reading is {age_ms} ms old")
         self.expect("I5", watch.fresh >= watch.samples, f"{name}: {watch.fresh} fresh readings")
         rate_ma = 3.0 * self.rated_a * 1000.0 * 0.02
-        at_ms, used_ma = self.climbed
+        at_ms, used_ma = watch.climbed
         used_ma = max(used_ma - rate_ma * (now_ms - at_ms) / 10_000.0, 0.0) + more_ma * self.lines[k]
-        self.climbed = (now_ms, used_ma)
+        watch.climbed = (now_ms, used_ma)
         most = max(rate_ma, SAVED_MA)
         self.expect("I6", used_ma <= most + 1.0, f"{name}: {used_ma:.0f} mA at once, at most {most:.0f}")
         since_s = min(self.over_since.get(where, NIGHT_S) for where in TRANSFORMER)

@@ -103,6 +103,9 @@ class Watch:
         self.stale_ms = -(1 << 60)
         self.feeder_ms = -(1 << 60)
         self.mode = ""
+        self.climbed: tuple[int, float] = (0, 0.0)
+        """When this controller raised last, ms, and what that had used of what may be raised at once, mA. Each has its
+        own: who takes over brings everybody down first."""
         self.pairs: dict[str, tuple[int, int]] = {}
         self.epoch = 0
 

@@ -251,6 +251,14 @@ def test_one_tick_far_ahead_does_not_silence_a_charger_for_ever() -> None:
     assert site.say(plug=CHARGING, seq=1).tell(9000) != []
 
 
+def test_renewal_answers_a_clock_that_was_set_back() -> None:
+    """The last echo was of a tick far ahead: who stands at its fallback, above what it was told, is told again."""
+    site = Site(fallback_ma=6000).say(plug=CHARGING, tick_ms=1 << 40)
+    assert [s.ma for s in site.tell(0)] == [0]
+    site.wait(112).say(plug=CHARGING, seq=1, ma=(6000, 0, 0))
+    assert [s.ma for s in site.tell(0)] == [0]
+
+
 def test_c1_disobeying_charger_counts_as_measured() -> None:
     """What flows against its word is possible, for that is what flows."""
     site = Site().say(plug=CHARGING, ma=(0, 20_000, 0), allowed_ma=0, epoch=5)
