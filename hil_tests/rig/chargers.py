@@ -25,7 +25,6 @@ HEARTBEAT_S = np.array((300.0, 120.0, 20.0, 120.0))
 EAGER_S, EAGER_BEAT_S = 120.0, 20.0
 """After a connection has come (back), everybody speaks this often for a while: a controller may come after them."""
 CHANGE_A = 0.5
-SETPOINT_KEYS = {"v", "epoch", "seq", "boot", "tick_ms", "ma", "lease_ms"}
 VOLT = 220
 
 

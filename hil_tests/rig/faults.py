@@ -289,7 +289,7 @@ CATALOGUE = (
           answer="Cut on until its pilot is gone; isolated and named after three telegrams above what it was told.",
           named=("draws",), named_within_s=80, shows="told"),
     Fault("car_overshoots", "C17", "car", "Cars draw up to a fifth more than they are allowed.", "车辆超流",
-          (60, 500), {"factor": Span(1.05, 1.2)}, within_s=20,  # the guard believes a cut for 10 s before it cuts again
+          (60, 500), {"factor": Span(1.05, 1.2)},
           answer="An eighth more is left alone, beyond that isolated and named; the meter sees both.",
           named=("draws",)),
     # -------------------------------------------------------------------------------------------------------- host
